@@ -1,0 +1,1 @@
+"""Data sets, and the samples that training draws from them."""

@@ -1,0 +1,107 @@
+"""Photographs with label maps, in the layout of one's own data.
+
+ROOT/classes.json                 {"classes": {"0": "sky", ...}, "ignore": 255}
+ROOT/SPLIT/images/NAME.jpg        photographs (jpg, jpeg, png, webp, bmp)
+ROOT/SPLIT/masks/NAME.png         palette or grey PNG of the photograph's size: class ids
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from lexiseg.images import read_image
+
+IGNORE_INDEX = 255
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class SemanticSample:
+    """One photograph, its label map (positions in ``class_names``; 255: not judged) and name."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    label_map: UInt8[np.ndarray, "H W"]
+    name: str
+
+
+@dataclass(frozen=True)
+class SemanticDataset:
+    """Photographs with label maps; index it to read one pair.
+
+    Attributes:
+        name: what tables call it.
+        class_names: the classes, in the order of their ids.
+        class_ids: the number that stands for each of them in the mask files.
+        ignored_id: the number in the mask files that no score counts.
+        pairs: (photograph, mask) files.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    class_ids: tuple[int, ...]
+    ignored_id: int
+    pairs: tuple[tuple[Path, Path], ...]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> SemanticSample:
+        """Read one pair.
+
+        Raises:
+            ValueError: the mask has another size than the photograph, or an id without a name.
+        """
+        image_path, mask_path = self.pairs[index]
+        image = read_image(image_path)
+        with Image.open(mask_path) as mask:
+            if mask.mode not in ("P", "L"):
+                raise ValueError(f"{mask_path}: mode {mask.mode}; masks are palette or grey PNG")
+            label_map = np.array(mask)
+        if label_map.shape != image.shape[:2]:
+            raise ValueError(
+                f"{mask_path}: {label_map.shape} (height, width), but the photograph "
+                f"{image_path.name} is {image.shape[:2]}; a mask has exactly its photograph's size"
+            )
+        strange = set(np.unique(label_map).tolist()) - {*self.class_ids, self.ignored_id}
+        if strange:
+            raise ValueError(
+                f"{mask_path}: class ids {sorted(strange)} have no name; classes.json names "
+                f"{list(self.class_ids)} and ignores {self.ignored_id}"
+            )
+        position = np.full(256, IGNORE_INDEX, np.uint8)
+        position[list(self.class_ids)] = np.arange(len(self.class_ids))
+        return SemanticSample(image, position[label_map], image_path.stem)
+
+
+def read_semantic_folder(root: str | Path, split: str) -> SemanticDataset:
+    """The data set of a folder in the layout above.
+
+    Raises:
+        ValueError: a file or folder of the layout is missing, or a photograph has no mask.
+    """
+    root = Path(root)
+    description = root / "classes.json"
+    if not description.is_file():
+        raise ValueError(f"{description} is missing: it names the classes of {root}")
+    listed = json.loads(description.read_text(encoding="utf-8"))
+    classes = {int(index): name for index, name in listed["classes"].items()}
+    if not classes or not all(0 <= index < IGNORE_INDEX for index in classes):
+        raise ValueError(f"{description}: class ids are {sorted(classes)}; they lie in 0 to 254")
+    folder = root / split / "images"
+    if not folder.is_dir():
+        splits = sorted(p.parent.name for p in root.glob("*/images"))
+        raise ValueError(f"{folder} is missing; {root} has the splits {splits}")
+    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise ValueError(f"{folder} holds no photographs ({', '.join(IMAGE_SUFFIXES)})")
+    pairs = tuple((path, root / split / "masks" / f"{path.stem}.png") for path in images)
+    lacking = [str(mask) for _, mask in pairs if not mask.is_file()]
+    if lacking:
+        raise ValueError(f"{len(lacking)} photographs have no mask, the first {lacking[0]}")
+    ids = tuple(sorted(classes))
+    names = tuple(classes[index] for index in ids)
+    return SemanticDataset(root.name, names, ids, int(listed.get("ignore", 255)), pairs)

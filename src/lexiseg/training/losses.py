@@ -1,0 +1,62 @@
+"""Losses with two or more users: functions of a model's logits and of label maps."""
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+IGNORE_INDEX = 255
+
+
+def masked_bce(
+    logits: Float[Tensor, "B T h w"], labels: Int[Tensor, "B H W"], ignore_index: int = IGNORE_INDEX
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of each text by itself, over the labelled pixels.
+
+    Args:
+        logits: brought to the size of ``labels`` first.
+        labels: index of the text that a pixel shows, or ``ignore_index``.
+        ignore_index: pixels of this label say nothing.
+
+    Returns:
+        Mean over labelled pixels and texts; 0 where no pixel is labelled.
+
+    Raises:
+        ValueError: a label lies outside the texts.
+    """
+    logits, chosen, labelled = _with_labels(logits, labels, ignore_index)
+    total = (F.softplus(logits) * labelled[:, None]).sum() - chosen.sum()
+    return total / (labelled.sum() * logits.shape[1]).clamp(min=1)
+
+
+def published_bce(
+    logits: Float[Tensor, "B T h w"], labels: Int[Tensor, "B H W"], ignore_index: int = IGNORE_INDEX
+) -> Float[Tensor, ""]:
+    """As :func:`masked_bce`, with ignored pixels as examples of no text at all.
+
+    That is how the authors' code of CAT-Seg and its followers trains.
+    """
+    logits, chosen, _ = _with_labels(logits, labels, ignore_index)
+    return F.softplus(logits).mean() - chosen.sum() / logits.numel()
+
+
+def _with_labels(
+    logits: Float[Tensor, "B T h w"], labels: Int[Tensor, "B H W"], ignore_index: int
+) -> tuple[Float[Tensor, "B T H W"], Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
+    """Logits at the labels' size, those of each pixel's own text (else 0), and who is labelled.
+
+    Cross-entropy with a logit x and a target y is softplus(x) - x y, so that the targets of all
+    texts need not be written out.
+    """
+    labelled = labels != ignore_index
+    outside = labels[labelled & ((labels < 0) | (labels >= logits.shape[1]))]
+    if len(outside):
+        raise ValueError(
+            f"label {int(outside[0])} came with {logits.shape[1]} texts; labels go from 0 to "
+            f"{logits.shape[1] - 1}, and {ignore_index} for pixels to ignore"
+        )
+    if logits.shape[-2:] != labels.shape[-2:]:
+        size = labels.shape[-2:]
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    index = labels.masked_fill(~labelled, 0).long()
+    chosen = logits.gather(1, index[:, None])[:, 0] * labelled
+    return logits, chosen, labelled.to(logits.dtype)
