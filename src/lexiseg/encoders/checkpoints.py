@@ -1,0 +1,269 @@
+"""Published encoder checkpoints: where they are, and how their keys reach ours.
+
+A function ``from_X`` turns the state dict of layout X into ours, ``to_X`` turns it back; keys that
+no rule knows pass through unchanged, so that strict loading reports them.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lexiseg.encoders.clip import CLIP, CLIPConfig, build_clip
+from lexiseg.encoders.clip_vit import Dense
+from lexiseg.layers.blocks import Activation
+from lexiseg.weights import Source, Weights, load_state, read_weights, rename_keys
+
+Layout = Literal["lexiseg", "openai", "open_clip", "huggingface"]
+
+_OPENAI_BLOCK = (
+    ("ln_1.", "norm1."),
+    ("attn.q_proj_weight", "attention.q_proj_weight"),
+    ("attn.k_proj_weight", "attention.k_proj_weight"),
+    ("attn.v_proj_weight", "attention.v_proj_weight"),
+    ("attn.in_proj_bias", "attention.in_proj_bias"),
+    ("attn.out_proj.", "attention.out_proj."),
+    ("ln_2.", "norm2."),
+    ("mlp.c_fc.", "mlp.expand."),
+    ("mlp.c_proj.", "mlp.contract."),
+)
+OPENAI_KEYS = (
+    ("visual.class_embedding", "visual.class_embedding"),
+    ("visual.positional_embedding", "visual.position_embedding"),
+    ("visual.conv1.", "visual.patch_embedding."),
+    ("visual.ln_pre.", "visual.norm_pre."),
+    ("visual.ln_post.", "visual.norm_post."),
+    ("visual.proj", "visual.projection"),
+    *(
+        (f"visual.transformer.resblocks.{{}}.{theirs}", f"visual.blocks.{{}}.{ours}")
+        for theirs, ours in _OPENAI_BLOCK
+    ),
+    ("token_embedding.", "text.token_embedding."),
+    ("positional_embedding", "text.position_embedding"),
+    ("ln_final.", "text.norm_final."),
+    ("text_projection", "text.projection"),
+    *(
+        (f"transformer.resblocks.{{}}.{theirs}", f"text.blocks.{{}}.{ours}")
+        for theirs, ours in _OPENAI_BLOCK
+    ),
+)
+
+_HUGGINGFACE_BLOCK = (
+    ("layer_norm1.", "norm1."),
+    ("self_attn.q_proj.weight", "attention.q_proj_weight"),
+    ("self_attn.k_proj.weight", "attention.k_proj_weight"),
+    ("self_attn.v_proj.weight", "attention.v_proj_weight"),
+    ("self_attn.in_proj_bias", "attention.in_proj_bias"),
+    ("self_attn.out_proj.", "attention.out_proj."),
+    ("layer_norm2.", "norm2."),
+    ("mlp.fc1.", "mlp.expand."),
+    ("mlp.fc2.", "mlp.contract."),
+)
+HUGGINGFACE_KEYS = (
+    ("vision_model.embeddings.class_embedding", "visual.class_embedding"),
+    ("vision_model.embeddings.position_embedding.weight", "visual.position_embedding"),
+    ("vision_model.embeddings.patch_embedding.", "visual.patch_embedding."),
+    ("vision_model.pre_layrnorm.", "visual.norm_pre."),
+    ("vision_model.post_layernorm.", "visual.norm_post."),
+    ("visual_projection.weight", "visual.projection"),
+    *(
+        (f"vision_model.encoder.layers.{{}}.{theirs}", f"visual.blocks.{{}}.{ours}")
+        for theirs, ours in _HUGGINGFACE_BLOCK
+    ),
+    ("text_model.embeddings.token_embedding.", "text.token_embedding."),
+    ("text_model.embeddings.position_embedding.weight", "text.position_embedding"),
+    ("text_model.final_layer_norm.", "text.norm_final."),
+    ("text_projection.weight", "text.projection"),
+    *(
+        (f"text_model.encoder.layers.{{}}.{theirs}", f"text.blocks.{{}}.{ours}")
+        for theirs, ours in _HUGGINGFACE_BLOCK
+    ),
+)
+_PROJECTIONS = ("visual.projection", "text.projection")
+
+# Entries of published files that are no parameters.
+_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+_HUGGINGFACE_EXTRAS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+
+
+def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names for a state dict of openai/CLIP.
+
+    The fused ``in_proj_weight`` is split in three; CAT-Seg's files hold it split already, which is
+    taken too.
+    """
+    kept = {key: value for key, value in state.items() if key.split(".")[-1] not in _OPENAI_EXTRAS}
+    for key in [key for key in kept if key.endswith("attn.in_proj_weight")]:
+        stem = key.removesuffix("in_proj_weight")
+        parts = kept.pop(key).chunk(3)
+        for letter, part in zip("qkv", parts, strict=True):
+            kept[f"{stem}{letter}_proj_weight"] = part
+    return rename_keys(kept, OPENAI_KEYS)
+
+
+def to_openai(state: Mapping[str, Tensor], *, fused: bool = True) -> dict[str, Tensor]:
+    """The state dict of openai/CLIP, which is open_clip's too; ``fused=False`` as in CAT-Seg."""
+    theirs = rename_keys(state, OPENAI_KEYS, reverse=True)
+    if fused:
+        for key in [key for key in theirs if key.endswith("attn.q_proj_weight")]:
+            stem = key.removesuffix("q_proj_weight")
+            parts = [theirs.pop(f"{stem}{letter}_proj_weight") for letter in "qkv"]
+            theirs[f"{stem}in_proj_weight"] = torch.cat(parts)
+    return theirs
+
+
+def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names for a state dict of open_clip, from a training run or not.
+
+    A data-parallel "module." and the "text." of its models with a text tower apart are taken off.
+    """
+    return from_openai(
+        {key.removeprefix("module.").removeprefix("text."): value for key, value in state.items()}
+    )
+
+
+def from_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names for a state dict of ``CLIPModel`` of transformers."""
+    kept = {key: value for key, value in state.items() if key not in _HUGGINGFACE_EXTRAS}
+    for key in [key for key in kept if key.endswith("self_attn.q_proj.bias")]:
+        stem = key.removesuffix("q_proj.bias")
+        names = [f"{stem}{letter}_proj.bias" for letter in "qkv"]
+        if all(name in kept for name in names):
+            kept[f"{stem}in_proj_bias"] = torch.cat([kept.pop(name) for name in names])
+    return _transpose_projections(rename_keys(kept, HUGGINGFACE_KEYS))
+
+
+def to_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of ``CLIPModel`` of transformers."""
+    theirs = rename_keys(_transpose_projections(state), HUGGINGFACE_KEYS, reverse=True)
+    for key in [key for key in theirs if key.endswith("self_attn.in_proj_bias")]:
+        stem = key.removesuffix("in_proj_bias")
+        for letter, part in zip("qkv", theirs.pop(key).chunk(3), strict=True):
+            theirs[f"{stem}{letter}_proj.bias"] = part
+    return theirs
+
+
+def _transpose_projections(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.T if key in _PROJECTIONS else value for key, value in state.items()}
+
+
+def layout_of(state: Mapping[str, Tensor]) -> Layout:
+    """Whose names a CLIP state dict uses.
+
+    Raises:
+        ValueError: nobody's that is known, or its image tower is a ResNet.
+    """
+    if any(key.startswith("vision_model.") for key in state):
+        return "huggingface"
+    if any(key.startswith(("module.", "text.transformer.")) for key in state):
+        return "open_clip"
+    if "visual.patch_embedding.weight" in state:
+        return "lexiseg"
+    if "visual.proj" in state:
+        return "openai"
+    if "visual.layer1.0.conv1.weight" in state:
+        raise ValueError("the image tower is a ResNet; use weights of a ViT variant of CLIP")
+    raise ValueError(
+        f"these are not the names of a CLIP: {sorted(state)[:3]}; known are the layouts of "
+        "openai/CLIP, open_clip and Hugging Face transformers (CLIPModel)"
+    )
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names for a CLIP state dict of any known layout."""
+    readers: dict[Layout, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
+        "lexiseg": dict,
+        "openai": from_openai,
+        "open_clip": from_open_clip,
+        "huggingface": from_huggingface,
+    }
+    return readers[layout_of(state)](state)
+
+
+def infer_config(
+    state: Mapping[str, Tensor], *, activation: Activation = "quick_gelu"
+) -> CLIPConfig:
+    """The architecture that a state dict under our names belongs to, read off its shapes.
+
+    ``activation`` cannot be seen there; OpenAI's weights need the default.
+    """
+    patches, vision_width = state["visual.position_embedding"].shape
+    patch_size = state["visual.patch_embedding.weight"].shape[-1]
+    context_length, text_width = state["text.position_embedding"].shape
+    return CLIPConfig(
+        dim=state["text.projection"].shape[1],
+        image_size=patch_size * round((patches - 1) ** 0.5),
+        patch_size=patch_size,
+        vision_width=vision_width,
+        vision_layers=_count_blocks(state, "visual"),
+        text_width=text_width,
+        text_layers=_count_blocks(state, "text"),
+        context_length=context_length,
+        vocabulary=len(state["text.token_embedding.weight"]),
+        activation=activation,
+    )
+
+
+def _count_blocks(state: Mapping[str, Tensor], tower: str) -> int:
+    pattern = re.compile(rf"{tower}\.blocks\.(\d+)\.")
+    return len({match[1] for key in state if (match := pattern.match(key))})
+
+
+def load_clip(
+    source: Source, *, dense: Dense = "final", activation: Activation = "quick_gelu"
+) -> CLIP:
+    """A CLIP with weights of any known layout; its variant is read off their shapes.
+
+    Args:
+        source: a file, a record such as ``OPENAI["clip_vitb16"]``, or a state dict.
+        dense: explained at ``VisionTransformer``.
+        activation: "gelu" for weights that open_clip's authors trained without "quickgelu".
+
+    Raises:
+        ValueError: the layout is not known, or keys do not fit; the message lists them.
+    """
+    state = from_published(read_weights(source))
+    required = (
+        "visual.position_embedding",
+        "text.position_embedding",
+        "text.projection",
+        "text.token_embedding.weight",
+        "visual.patch_embedding.weight",
+    )
+    missing = [key for key in required if key not in state]
+    if missing:
+        raise ValueError(f"the weights lack {missing}; a CLIP has an image and a text tower")
+    model = build_clip(infer_config(state, activation=activation), dense=dense)
+    load_state(model, state)
+    return model
+
+
+def _openai(name: str, sha256: str) -> Weights:
+    """A record of OpenAI's own files, whose URLs hold their SHA-256."""
+    return Weights(
+        url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{name}",
+        sha256=sha256,
+        licence="MIT",
+        origin="https://github.com/openai/CLIP",
+        paper="Radford et al., Learning Transferable Visual Models From Natural Language "
+        "Supervision, ICML 2021",
+        trained_on="400 million image-text pairs of the web, not published",
+    )
+
+
+OPENAI = {
+    "clip_vitb32": _openai(
+        "ViT-B-32.pt", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+    ),
+    "clip_vitb16": _openai(
+        "ViT-B-16.pt", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"
+    ),
+    "clip_vitl14": _openai(
+        "ViT-L-14.pt", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"
+    ),
+    "clip_vitl14_336": _openai(
+        "ViT-L-14-336px.pt", "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
+    ),
+}

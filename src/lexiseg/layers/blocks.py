@@ -1,0 +1,63 @@
+"""Blocks that several networks are built of."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lexiseg.layers.attention import SelfAttention
+
+Activation = Literal["quick_gelu", "gelu"]
+
+
+class QuickGELU(nn.Module):
+    """The approximation x * sigmoid(1.702 x) of GELU (Hendrycks & Gimpel, 2016, section 2)."""
+
+    def forward(self, features: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The activation of each number."""
+        return features * torch.sigmoid(1.702 * features)
+
+
+class MLP(nn.Module):
+    """Two linear layers with an activation between them.
+
+    Args:
+        dim: channels of a token, going in and coming out.
+        hidden: channels between the two layers.
+        activation: published CLIP weights differ in it, and their tensors do not tell which.
+    """
+
+    def __init__(self, dim: int, hidden: int, activation: Activation = "gelu") -> None:
+        super().__init__()
+        self.expand = nn.Linear(dim, hidden)
+        self.activation = QuickGELU() if activation == "quick_gelu" else nn.GELU()
+        self.contract = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """Each token transformed by itself."""
+        return self.contract(self.activation(self.expand(tokens)))
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm residual block: attention, then an MLP four times as wide.
+
+    Args:
+        dim: channels of a token.
+        heads: of the attention.
+        activation: of the MLP.
+    """
+
+    def __init__(self, dim: int, heads: int, activation: Activation) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = SelfAttention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, 4 * dim, activation)
+
+    def forward(
+        self, tokens: Float[Tensor, "B L D"], *, causal: bool = False
+    ) -> Float[Tensor, "B L D"]:
+        """The tokens after attention and MLP; with ``causal`` none sees those behind it."""
+        tokens = tokens + self.attention(self.norm1(tokens), causal=causal)
+        return tokens + self.mlp(self.norm2(tokens))

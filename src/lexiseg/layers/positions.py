@@ -1,0 +1,32 @@
+"""Learned position embeddings, and their use at sizes they were not trained for."""
+
+import math
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+
+def resize_positions(
+    positions: Float[Tensor, "N D"], grid: tuple[int, int]
+) -> Float[Tensor, "M D"]:
+    """The embeddings of a square grid, resized to ``grid`` (height, width) and row by row again.
+
+    Bicubic, ``align_corners=False``, no antialiasing, as CAT-Seg and most others do; a grid of the
+    trained size is returned untouched.
+
+    Raises:
+        ValueError: the embeddings do not form a square.
+    """
+    side = math.isqrt(len(positions))
+    if side * side != len(positions):
+        raise ValueError(
+            f"{len(positions)} position embeddings are not a square grid; "
+            "take the class token's row off first"
+        )
+    if grid == (side, side):
+        return positions
+    square = rearrange(positions, "(h w) D -> 1 D h w", h=side)
+    resized = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
+    return rearrange(resized, "1 D h w -> (h w) D")

@@ -1,0 +1,287 @@
+"""Weights: their records, and the way from a file or URL into a module.
+
+Reading never runs code that a file holds; see ``_checkpoint/``.
+"""
+
+import hashlib
+import http.client
+import logging
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int8
+from safetensors.torch import save as pack_safetensors
+from torch import Tensor, nn
+
+from lexiseg._checkpoint.containers import read_pickled
+from lexiseg._checkpoint.machine import UnsafeCheckpointError
+from lexiseg._checkpoint.packed import is_packed, read_header, read_packed, with_metadata
+
+__all__ = [
+    "Source",
+    "UnsafeCheckpointError",
+    "Weights",
+    "dequantise",
+    "fetch",
+    "load_state",
+    "quantise_rows",
+    "read_checkpoint",
+    "read_metadata",
+    "read_weights",
+    "rename_keys",
+    "save_weights",
+]
+
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "LEXISEG_CACHE"
+SHOWN_KEYS = 10
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published file of weights.
+
+    Attributes:
+        url: where it can be downloaded; None where only by hand, from ``origin``.
+        sha256: checksum of the file; None where the authors state none.
+        licence: of the weights.
+        origin: page of the authors.
+        paper: whose work it is.
+        trained_on: data.
+        scores: what the authors report, such as ``{"ade20k_150 mIoU": 31.8}``.
+        asset: path of the file inside the package's assets where it is bundled.
+    """
+
+    url: str | None
+    sha256: str | None
+    licence: str
+    origin: str
+    paper: str
+    trained_on: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    asset: str | None = None
+
+
+Source = str | Path | Mapping[str, Tensor] | Weights
+
+
+def read_weights(source: Source) -> dict[str, Tensor]:
+    """The state dict of a file, of a record (fetched if need be), or of a mapping as it stands."""
+    if isinstance(source, Mapping):
+        return dict(source)
+    return read_checkpoint(fetch(source) if isinstance(source, Weights) else source)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint by name; half precision becomes float32, int8 is dequantised.
+
+    Known are safetensors, files of ``torch.save`` (both formats), TorchScript archives, and
+    pickles of NumPy arrays as detectron2 writes them. A wrapper ``model`` or ``state_dict`` is
+    taken off. No code of the file is run, whatever it asks for.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnsafeCheckpointError: the file asks for code, is damaged, or is of no known format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {str(path)!r}; check the path")
+    state = read_packed(path) if is_packed(path) else read_pickled(path)
+    return {key: _widen(value) for key, value in dequantise(state).items()}
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What ``save_weights`` was given as metadata; empty for other files."""
+    path = Path(path)
+    if not is_packed(path):
+        return {}
+    return dict(read_header(path).get("__metadata__", {}))
+
+
+def save_weights(
+    path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write safetensors: whole or not at all, and the same bytes for the same contents."""
+    path = Path(path)
+    tensors = {key: state[key].detach().cpu().contiguous().clone() for key in sorted(state)}
+    packed = pack_safetensors(tensors)
+    if metadata:
+        packed = with_metadata(packed, metadata)
+    with _written_whole(path) as temporary:
+        temporary.write_bytes(packed)
+
+
+def rename_keys(
+    state: Mapping[str, Tensor], table: Sequence[tuple[str, str]], *, reverse: bool = False
+) -> dict[str, Tensor]:
+    """The state under other names.
+
+    Args:
+        state: tensors by name.
+        table: pairs (published, ours). ``{}`` stands for a number; a name that ends with a dot
+            stands for all that begin so. Keys that no pair fits keep their name.
+        reverse: from ours to published.
+
+    Raises:
+        ValueError: two keys get the same name.
+    """
+    rules = [
+        (_pattern(old), new) for old, new in (pair[::-1] if reverse else pair for pair in table)
+    ]
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        new_key = key
+        for pattern, new in rules:
+            if match := pattern.fullmatch(key):
+                new_key = new.format(*match.groups()[:-1]) + match.groups()[-1]
+                break
+        if new_key in renamed:
+            raise ValueError(f"two keys become {new_key!r}, one of them {key!r}; remove one")
+        renamed[new_key] = value
+    return renamed
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    rest = "(.+)" if name.endswith(".") else "()"
+    return re.compile(re.escape(name).replace(r"\{\}", r"(\d+)") + rest)
+
+
+def load_state(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None,
+) -> None:
+    """Load every tensor into its place; nothing is loaded unless all fits.
+
+    Raises:
+        ValueError: keys are missing, unexpected or of another shape; the message lists them.
+    """
+    renamed = state if rename is None else rename(state)
+    own = module.state_dict()
+    misshaped = [
+        f"{key} has {tuple(renamed[key].shape)} for {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in renamed and renamed[key].shape != value.shape
+    ]
+    problems = {
+        "missing": sorted(own.keys() - renamed.keys()),
+        "unexpected": sorted(renamed.keys() - own.keys()),
+        "of another shape": misshaped,
+    }
+    if any(problems.values()):
+        raise ValueError(_report(type(module).__name__, problems))
+    module.load_state_dict(renamed, strict=True)
+
+
+def _report(name: str, problems: Mapping[str, Sequence[str]]) -> str:
+    lines = [f"the weights do not fit {name}:"]
+    for kind, keys in problems.items():
+        if keys:
+            rest = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+            lines.append(f"  {len(keys)} {kind}: {', '.join(keys[:SHOWN_KEYS])}{rest}")
+    lines.append("give the file that was published for this variant, unchanged")
+    return "\n".join(lines)
+
+
+def dequantise(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with each int8 ``NAME`` that has a ``NAME_scale`` multiplied out to float32."""
+    packed = [
+        key for key, value in state.items() if value.dtype == torch.int8 and f"{key}_scale" in state
+    ]
+    scales = {f"{key}_scale" for key in packed}
+    result = {key: value for key, value in state.items() if key not in scales}
+    for key in packed:
+        rows = state[f"{key}_scale"].float()
+        result[key] = state[key].float() * rows.reshape(-1, *[1] * (state[key].dim() - 1))
+    return result
+
+
+def quantise_rows(
+    tensor: Float[Tensor, "N ..."],
+) -> tuple[Int8[Tensor, "N ..."], Float[Tensor, " N"]]:
+    """A tensor as int8 and one scale a row; the error is at most half a scale."""
+    largest = tensor.detach().float().abs().reshape(len(tensor), -1).amax(dim=1)
+    scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+    steps = tensor.detach().float() / scale.reshape(-1, *[1] * (tensor.dim() - 1))
+    return steps.round().clamp(-127, 127).to(torch.int8), scale
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def fetch(weights: Weights, *, cache: str | Path | None = None) -> Path:
+    """The local file of a record, downloaded at the first call and checked before it is kept.
+
+    Args:
+        weights: the record.
+        cache: folder for downloads; by default what LEXISEG_CACHE names, else ~/.cache/lexiseg.
+
+    Raises:
+        ValueError: the file can only be had by hand, or its checksum is wrong.
+        ConnectionError: the download failed.
+    """
+    if weights.asset is not None:
+        return Path(str(files("lexiseg").joinpath("assets", weights.asset)))
+    if weights.url is None or not weights.url.startswith("https://"):
+        raise ValueError(
+            f"these weights cannot be downloaded automatically; take them from {weights.origin} "
+            "and pass the file's path"
+        )
+    folder = Path(cache or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "lexiseg")
+    tag = weights.sha256 or hashlib.sha256(weights.url.encode()).hexdigest()
+    target = folder / tag[:16] / weights.url.rsplit("/", 1)[-1]
+    if not target.is_file():
+        logger.info("downloading %s to %s", weights.url, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _written_whole(target) as temporary:
+            _download(weights.url, weights.sha256, temporary, target)
+    return target
+
+
+def _download(url: str, sha256: str | None, temporary: Path, target: Path) -> None:
+    digest = hashlib.sha256()
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,
+            temporary.open("wb") as file,
+        ):
+            while chunk := answer.read(2**20):
+                digest.update(chunk)
+                file.write(chunk)
+    except (urllib.error.URLError, TimeoutError, http.client.HTTPException) as error:
+        raise ConnectionError(
+            f"could not download {url}: {error}; without a network, put the file at {target}"
+        ) from error
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise ValueError(
+            f"{url} gave a file with SHA-256 {digest.hexdigest()}, but {sha256} was published; "
+            "it was not kept: try again, or report it if this repeats"
+        )
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place only when all went well."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""Make the compact parity cases from the full ones: ``python -m tests.make_parity_cases``.
+
+Inputs are kept complete, so that a model can be run on them; of large outputs every n-th number is
+kept along each axis, and how is written to ``thinning.json``. Give methods as arguments to make
+only theirs; a method's recipe names the files it takes.
+"""
+
+import gzip
+import json
+import math
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tests.parity import COMPACT, FULL, THINNING
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """How one recording is thinned out.
+
+    Attributes:
+        file: its name.
+        complete: arrays kept as they are, the inputs above all; "*" keeps all.
+        left_out: arrays that are not copied.
+        limit: most numbers that are kept of any other array.
+    """
+
+    file: str
+    complete: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    limit: int = 4096
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the compact copy of a method consists of.
+
+    Attributes:
+        json_files: copied packed.
+        arrays: recordings.
+    """
+
+    json_files: tuple[str, ...]
+    arrays: tuple[Arrays, ...]
+
+
+RECIPES = {
+    "clip": Recipe(
+        json_files=("manifest_vitb16.json", "tokenizer.json"),
+        arrays=(
+            Arrays(
+                "case_vitb16.npz",
+                complete=("raw_0", "image_u8", "texts", "token_ids"),
+                left_out=("raw_1",),
+            ),
+        ),
+    ),
+    "catseg": Recipe(
+        json_files=("manifest_vitb384.json", "finetune_modes.json"),
+        arrays=(
+            *(
+                Arrays(f"vitb384_{name}.npz", ("image", "class_names", "tokens"), limit=800)
+                for name in ("synth_5", "synth_20", "photo_20", "sliding_rocket")
+            ),
+            # The image is that of sliding_rocket.
+            Arrays("vitb384_whole_rocket.npz", ("class_names",), ("image",), limit=800),
+            Arrays("vitb384_train.npz", complete=("images", "labels", "class_names"), limit=800),
+        ),
+    ),
+}
+
+
+def make(method: str, source: Path = FULL, target: Path = COMPACT) -> None:
+    """Write the compact copy of one method anew."""
+    recipe = RECIPES[method]
+    folder = target / method
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in recipe.json_files:
+        content = json.loads((source / method / name).read_text(encoding="utf-8"))
+        packed = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        (folder / f"{name}.gz").write_bytes(gzip.compress(packed, mtime=0))
+    thinning = {}
+    for arrays in recipe.arrays:
+        thinning[arrays.file] = _thin_file(arrays, source / method, folder)
+    (folder / THINNING).write_text(json.dumps(thinning, indent=1) + "\n")
+
+
+def _thin_file(arrays: Arrays, source: Path, target: Path) -> dict[str, dict[str, object]]:
+    kept: dict[str, np.ndarray] = {}
+    rules: dict[str, dict[str, object]] = {}
+    with np.load(source / arrays.file) as file:
+        for key in (key for key in file.files if key not in arrays.left_out):
+            values = file[key]
+            is_complete = key in arrays.complete or "*" in arrays.complete
+            steps = [1] * values.ndim if is_complete else _steps(values.shape, arrays.limit)
+            kept[key] = values[tuple(slice(None, None, step) for step in steps)]
+            if max(steps, default=1) > 1:
+                rules[key] = {"steps": steps, "largest": float(np.abs(values).max())}
+    np.savez_compressed(target / arrays.file, **kept)
+    return rules
+
+
+def _steps(shape: tuple[int, ...], limit: int) -> list[int]:
+    """A step for each axis, the longest thinned first, so that at most ``limit`` numbers stay."""
+    steps = [1] * len(shape)
+    lengths = list(shape)
+    while math.prod(lengths) > limit:
+        axis = lengths.index(max(lengths))
+        steps[axis] += 1
+        lengths[axis] = -(-shape[axis] // steps[axis])
+    return steps
+
+
+def main(arguments: list[str]) -> int:
+    """Make the methods named, or all; the sizes go to standard output."""
+    unknown = [name for name in arguments if name not in RECIPES]
+    if unknown:
+        sys.stderr.write(f"no recipe for {unknown}; known are {list(RECIPES)}\n")
+        return 2
+    for method in arguments or RECIPES:
+        make(method)
+        size = sum(path.stat().st_size for path in (COMPACT / method).iterdir())
+        sys.stdout.write(f"{method}: {size / 1e6:.2f} MB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,310 @@
+import hashlib
+import io
+import json
+import pickle
+import urllib.error
+import warnings
+from collections import Counter, OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from lexiseg.weights import (
+    Weights,
+    dequantise,
+    fetch,
+    load_state,
+    quantise_rows,
+    read_checkpoint,
+    read_metadata,
+    read_weights,
+    rename_keys,
+    save_weights,
+)
+
+
+def example() -> dict[str, torch.Tensor]:
+    noise = torch.Generator().manual_seed(0)
+    return {
+        "body.weight": torch.randn(4, 3, generator=noise),
+        "body.bias": torch.randn(4, generator=noise),
+        "double": torch.randn(2, 2, generator=noise, dtype=torch.float64),
+        "count": torch.tensor(7),
+        "flags": torch.tensor([True, False]),
+        "empty": torch.zeros(0, 3),
+    }
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert found[key].dtype == value.dtype, key
+        assert torch.equal(found[key], value), key
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"lr": [0.1]}},
+        lambda state: {"model": OrderedDict(state), "best": np.float64(0.5), "log": Counter("ab")},
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {key: nn.Parameter(value, False) for key, value in state.items()},
+    ],
+)
+def test_files_of_torch_are_read(tmp_path, new_format, wrap):
+    path = tmp_path / "weights.pth"
+    torch.save(wrap(example()), path, _use_new_zipfile_serialization=new_format)
+    assert_same(read_checkpoint(path), example())
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_views_of_a_shared_storage_are_read(tmp_path, new_format):
+    whole = torch.arange(24.0).reshape(4, 6)
+    state = {"whole": whole, "column": whole[:, 2], "turned": whole.T, "tied": whole}
+    torch.save(state, tmp_path / "w.pt", _use_new_zipfile_serialization=new_format)
+    if new_format:
+        assert_same(read_checkpoint(tmp_path / "w.pt"), state)
+    else:
+        found = read_checkpoint(tmp_path / "w.pt")
+        assert torch.equal(found["turned"], whole.T)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_single(tmp_path, dtype):
+    values = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    torch.save({"a": values}, tmp_path / "a.pt")
+    save_weights(tmp_path / "a.safetensors", {"a": values})
+    for name in ("a.pt", "a.safetensors"):
+        assert_same(read_checkpoint(tmp_path / name), {"a": values.float()})
+
+
+class Scripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        self.register_buffer("resolution", torch.tensor(224))
+        self.sizes = [1, 2]
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_torchscript_archives_are_read_without_torch_jit(tmp_path, monkeypatch, traced):
+    torch.manual_seed(0)
+    module = Scripted().half().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # TorchScript is deprecated; OpenAI's files are not going away
+        made = (
+            torch.jit.trace(module, torch.ones(2, 3).half()) if traced else torch.jit.script(module)
+        )
+        torch.jit.save(made, tmp_path / "model.pt")
+    for name in ("load", "jit.load"):
+        monkeypatch.setattr(f"torch.{name}", lambda *_, **__: pytest.fail("it was called"))
+    expected = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in module.state_dict().items()
+    }
+    assert_same(read_checkpoint(tmp_path / "model.pt"), expected)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_pickles_of_arrays_are_read(tmp_path, protocol):
+    arrays = {
+        "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6, dtype=np.float64).reshape(2, 3)),
+        "half": np.ones(2, np.float16),
+        "scale": np.float32(0.5),
+        "count": np.array(3),
+    }
+    content = {"model": arrays, "__author__": "someone", "matching_heuristics": True}
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    found = read_checkpoint(tmp_path / "m.pkl")
+    assert found.keys() == arrays.keys()
+    for key, value in arrays.items():
+        assert np.array_equal(found[key].numpy(), value), key
+    assert found["half"].dtype == torch.float32
+
+
+def test_saved_weights_come_back_bit_for_bit(tmp_path):
+    state = example() | {"turned": torch.randn(3, 5).T}
+    save_weights(tmp_path / "w.safetensors", state, {"z": "ü", "a": '{"b": 1}'})
+    assert_same(read_checkpoint(tmp_path / "w.safetensors"), state)
+    assert_same(load_file(tmp_path / "w.safetensors"), state)
+    assert read_metadata(tmp_path / "w.safetensors") == {"a": '{"b": 1}', "z": "ü"}
+    first = (tmp_path / "w.safetensors").read_bytes()
+    reordered = dict(reversed(state.items()))
+    save_weights(tmp_path / "w.safetensors", reordered, {"a": '{"b": 1}', "z": "ü"})
+    assert (tmp_path / "w.safetensors").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, {"a": torch.zeros(1)})
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="no space left"):
+        save_weights(path, {"a": torch.ones(1)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_without_metadata_have_none(tmp_path):
+    save_weights(tmp_path / "w.safetensors", example())
+    torch.save(example(), tmp_path / "w.pt")
+    assert read_metadata(tmp_path / "w.safetensors") == {}
+    assert read_metadata(tmp_path / "w.pt") == {}
+
+
+def test_rows_in_eight_bits(tmp_path):
+    weight = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
+    weight[2] = 0
+    packed, scale = quantise_rows(weight)
+    assert packed.dtype == torch.int8
+    save_weights(tmp_path / "w.safetensors", {"w": packed, "w_scale": scale, "ids": packed[0]})
+    found = read_checkpoint(tmp_path / "w.safetensors")
+    assert found.keys() == {"w", "ids"}
+    assert found["ids"].dtype == torch.int8
+    error = (found["w"] - weight).abs().amax(dim=(1, 2))
+    assert (error <= scale / 2 + 1e-6).all()
+    assert not found["w"][2].any()
+
+
+def test_dequantise_by_hand():
+    state = {"w": torch.tensor([[2, -4]], dtype=torch.int8), "w_scale": torch.tensor([0.5])}
+    assert_same(dequantise(state), {"w": torch.tensor([[1.0, -2.0]])})
+    alone = {"n_scale": torch.ones(1)}
+    assert_same(dequantise(alone), alone)
+
+
+def test_loading_is_strict_and_all_or_nothing():
+    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    state = {key: value + 1 for key, value in before.items()}
+    state["0.bais"] = state.pop("0.bias")
+    state["1.weight"] = torch.zeros(1, 4)
+    state |= {f"extra.{i:02}": torch.zeros(1) for i in range(20)}
+    with pytest.raises(ValueError, match="the weights do not fit Sequential") as caught:
+        load_state(module, state)
+    message = str(caught.value)
+    assert "1 missing: 0.bias\n" in message
+    assert "21 unexpected: 0.bais, extra.00, " in message
+    assert "extra.08 and 11 more\n" in message
+    assert "1 of another shape: 1.weight has (1, 4) for (1, 3)\n" in message
+    assert message.endswith("unchanged")
+    assert_same(module.state_dict(), before)
+
+
+def test_loading_renames_first():
+    module = nn.Linear(2, 2)
+    state = {f"module.{key}": value + 1 for key, value in module.state_dict().items()}
+    load_state(module, state, lambda s: {k.removeprefix("module."): v for k, v in s.items()})
+    assert torch.equal(module.weight, state["module.weight"])
+
+
+def test_names_change_both_ways():
+    table = [("enc.{}.ln.", "blocks.{}.norm."), ("proj", "projection")]
+    state = {key: torch.zeros(1) for key in ("enc.12.ln.weight", "proj", "other", "xproj")}
+    renamed = rename_keys(state, table)
+    assert set(renamed) == {"blocks.12.norm.weight", "projection", "other", "xproj"}
+    assert set(rename_keys(renamed, table, reverse=True)) == set(state)
+    with pytest.raises(ValueError, match="two keys become 'projection'"):
+        rename_keys({"proj": torch.zeros(1), "projection": torch.zeros(1)}, table)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint at '.*nothing\.pt'; check the path"
+    ):
+        read_checkpoint(tmp_path / "nothing.pt")
+
+
+def record(content: bytes, **changes) -> Weights:
+    fields = {
+        "url": "https://example.org/files/w.safetensors",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "licence": "MIT",
+        "origin": "https://example.org",
+        "paper": "none",
+    }
+    return Weights(**(fields | changes))
+
+
+@pytest.fixture
+def content(tmp_path) -> bytes:
+    save_weights(tmp_path / "source", {"a": torch.ones(2)})
+    return (tmp_path / "source").read_bytes()
+
+
+@pytest.fixture
+def online(monkeypatch, content) -> list[str]:
+    calls: list[str] = []
+
+    def answer(url, timeout):
+        calls.append(url)
+        return io.BytesIO(content)
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    return calls
+
+
+def test_a_download_is_checked_kept_and_used_again(tmp_path, monkeypatch, online, content):
+    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
+    assert_same(read_weights(record(content)), {"a": torch.ones(2)})
+    assert fetch(record(content)).read_bytes() == content
+    assert len(online) == 1
+
+
+def test_a_wrong_checksum_keeps_nothing(tmp_path, online, content):
+    with pytest.raises(ValueError, match="SHA-256 .* but 00 was published; it was not kept"):
+        fetch(record(content, sha256="00"), cache=tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_without_a_network_the_message_says_where_the_file_goes(tmp_path, monkeypatch, content):
+    def fail(url, timeout):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    with pytest.raises(
+        ConnectionError, match="no route to host.*; without a network, put the file"
+    ):
+        fetch(record(content), cache=tmp_path)
+    assert not [path for path in tmp_path.rglob("*w.safetensors*") if path.is_file()]
+
+
+@pytest.mark.parametrize("url", [None, "file:///etc/passwd", "http://example.org/w"])
+def test_other_addresses_are_left_to_the_user(tmp_path, url, content):
+    with pytest.raises(
+        ValueError, match="take them from https://example.org and pass the file's path"
+    ):
+        fetch(record(content, url=url), cache=tmp_path)
+
+
+def test_bundled_weights_need_no_network(content):
+    bundled = record(content, url=None, asset="clip_bpe/merges.txt.gz")
+    assert fetch(bundled).is_file()
+
+
+def test_a_mapping_is_taken_as_it_stands():
+    state = example()
+    assert_same(read_weights(state), state)
+
+
+def test_metadata_of_json_survives(tmp_path):
+    metadata = {"config": json.dumps({"dim": 3})}
+    save_weights(tmp_path / "w.safetensors", example(), metadata)
+    assert json.loads(read_metadata(tmp_path / "w.safetensors")["config"]) == {"dim": 3}
