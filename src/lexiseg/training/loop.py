@@ -19,6 +19,7 @@ from lexiseg.training.optim import parameter_groups, warmup_cosine
 logger = logging.getLogger(__name__)
 
 Objective = Callable[[Sequence[Any]], dict[str, Tensor]]
+OnStep = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 
+def ignore_step(step: int, losses: dict[str, float]) -> None:
+    """What ``fit`` calls after a step if nothing else is wanted."""
+
+
 class NonFiniteLossError(RuntimeError):
     """The loss became infinite or NaN; the last checkpoint is still good."""
 
@@ -77,7 +82,7 @@ def fit(
     out: Path,
     *,
     multipliers: dict[str, float] | None = None,
-    on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    on_step: OnStep = ignore_step,
 ) -> nn.Module:
     """Train ``model`` and return it with the running average of its weights.
 

@@ -1,14 +1,16 @@
 """Losses with two or more users: functions of a model's logits and of label maps."""
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 IGNORE_INDEX = 255
 
 
 def masked_bce(
-    logits: Float[Tensor, "B T h w"], labels: Int[Tensor, "B H W"], ignore_index: int = IGNORE_INDEX
+    logits: Float[Tensor, "B T h w"],
+    labels: Integer[Tensor, "B H W"],
+    ignore_index: int = IGNORE_INDEX,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of each text by itself, over the labelled pixels.
 
@@ -29,7 +31,9 @@ def masked_bce(
 
 
 def published_bce(
-    logits: Float[Tensor, "B T h w"], labels: Int[Tensor, "B H W"], ignore_index: int = IGNORE_INDEX
+    logits: Float[Tensor, "B T h w"],
+    labels: Integer[Tensor, "B H W"],
+    ignore_index: int = IGNORE_INDEX,
 ) -> Float[Tensor, ""]:
     """As :func:`masked_bce`, with ignored pixels as examples of no text at all.
 
@@ -40,7 +44,7 @@ def published_bce(
 
 
 def _with_labels(
-    logits: Float[Tensor, "B T h w"], labels: Int[Tensor, "B H W"], ignore_index: int
+    logits: Float[Tensor, "B T h w"], labels: Integer[Tensor, "B H W"], ignore_index: int
 ) -> tuple[Float[Tensor, "B T H W"], Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
     """Logits at the labels' size, those of each pixel's own text (else 0), and who is labelled.
 

@@ -1,4 +1,4 @@
-"""How the bundled encoder learns: names of pixels, of whole images, and a teacher's likeness."""
+"""What the bundled models minimise, each a function of a batch of training samples."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from lexiseg.data.mixture import TrainingSample
 from lexiseg.data.semantic import IGNORE_INDEX
 from lexiseg.encoders.lite import Lite
+from lexiseg.methods.base import SegmentationModel, Texts
+from lexiseg.training.losses import masked_bce
 
 BACKGROUND = "background"
 
@@ -77,20 +79,106 @@ class LiteObjective(nn.Module):
         return losses
 
     def _dense(self, logits: Float[Tensor, "T h w"], sample: TrainingSample) -> Tensor:
-        # Labels at every second pixel of every second row: stride 4 is enough for stride 8.
+        # One label out of 4 x 4 pixels is enough for patches of 8.
         labels = sample.label_map[2::4, 2::4]
-        logits = F.interpolate(logits[None], size=labels.shape, mode="bilinear")
-        weights = name_weights(labels, len(sample.class_names))
-        if BACKGROUND in sample.class_names:
-            weights[sample.class_names.index(BACKGROUND)] *= self.background_weight
-        loss = F.cross_entropy(logits, labels[None], weights, ignore_index=IGNORE_INDEX)
-        return torch.nan_to_num(loss) if bool((labels == IGNORE_INDEX).all()) else loss
+        return weighted_cross_entropy(logits, labels, sample.class_names, self.background_weight)
 
     def _likeness(self) -> Tensor:
         chosen = torch.randperm(len(self.teacher))[: self.likeness_names]
         ours = F.normalize(self.encoder.text_projection(self.teacher_sentences[chosen]), dim=-1)
         theirs = self.teacher[chosen]
         return F.mse_loss(ours @ ours.T, theirs @ theirs.T)
+
+
+class HeadObjective(nn.Module):
+    """Losses of a method's head over a frozen encoder, on one batch.
+
+    Each picture is scored against the names that it shows and some that it does not, so that the
+    cost of a step is bounded and the head cannot learn one list by heart. ``dense`` is the weighted
+    cross-entropy between names, ``each`` the binary cross-entropy of every name by itself, which
+    makes scores comparable between label sets, ``image`` the loss of whole-image names.
+
+    Args:
+        model: what is trained; parameters of its encoder do not change.
+        names: every name that can occur.
+        texts_at_most: names a picture is scored against, unless it shows more.
+        background_weight: weight of a "background" pixel.
+        image_weight: weight of the whole-image loss.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        names: Sequence[str],
+        *,
+        texts_at_most: int = 16,
+        background_weight: float = 0.5,
+        image_weight: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.rows = {name: row for row, name in enumerate(names)}
+        self.texts_at_most = texts_at_most
+        self.background_weight = background_weight
+        self.image_weight = image_weight
+        with torch.no_grad():
+            self.texts = model.encode_texts([[name] for name in names])
+
+    def forward(self, batch: Sequence[TrainingSample]) -> dict[str, Tensor]:
+        """Named losses of a batch."""
+        dense, each, whole = [], [], []
+        for sample in batch:
+            labels, names, image_label = choose_names(sample, self.texts_at_most)
+            rows = [self.rows[name] for name in names]
+            logits = self.model(sample.image[None], Texts(self.texts.features[rows])).float()
+            if image_label is not None:
+                whole.append(image_label_loss(logits[0], image_label))
+                continue
+            labels = labels[1::2, 1::2]
+            logits = F.interpolate(logits, size=labels.shape, mode="bilinear")
+            weight = self.background_weight
+            dense.append(weighted_cross_entropy(logits[0], labels, names, weight))
+            each.append(masked_bce(logits, labels[None]))
+        losses = {"dense": dense, "each": each, "image": [self.image_weight * x for x in whole]}
+        return {name: torch.stack(x).sum() / len(batch) for name, x in losses.items() if x}
+
+
+def choose_names(
+    sample: TrainingSample, at_most: int
+) -> tuple[Int[Tensor, "H W"], list[str], int | None]:
+    """The names a picture shows and random others, and its labels as positions among them."""
+    shown = torch.unique(sample.label_map)
+    shown = shown[shown != IGNORE_INDEX]
+    if sample.image_label is not None:
+        shown = torch.tensor([sample.image_label])
+    is_shown = torch.zeros(len(sample.class_names), dtype=torch.bool)
+    is_shown[shown] = True
+    absent = torch.nonzero(~is_shown)[:, 0]
+    absent = absent[torch.randperm(len(absent))][: max(0, at_most - len(shown))]
+    kept = torch.cat([shown, absent])
+    position = torch.full((256,), IGNORE_INDEX)
+    position[kept] = torch.arange(len(kept))
+    image_label = None if sample.image_label is None else 0
+    return position[sample.label_map], [sample.class_names[i] for i in kept], image_label
+
+
+def weighted_cross_entropy(
+    logits: Float[Tensor, "T _ _"],
+    labels: Int[Tensor, "h w"],
+    names: Sequence[str],
+    background_weight: float,
+) -> Tensor:
+    """Cross-entropy over the labelled pixels; 0 where there are none.
+
+    "background" is what nobody labelled, which may be anything, so it counts less.
+    """
+    if bool((labels == IGNORE_INDEX).all()):
+        return logits.sum() * 0
+    weights = name_weights(labels, len(names))
+    if BACKGROUND in names:
+        weights[list(names).index(BACKGROUND)] *= background_weight
+    logits = F.interpolate(logits[None], size=labels.shape, mode="bilinear")
+    return F.cross_entropy(logits, labels[None], weights, ignore_index=IGNORE_INDEX)
 
 
 def name_weights(labels: Int[Tensor, "h w"], count: int) -> Float[Tensor, " T"]:

@@ -1,27 +1,39 @@
 """The runs that made the bundled weights, one function each.
 
-A recipe is called as ``recipe(data, out, config)`` and returns the trained module; its docstring
-has the command, the hardware, the time and the score to expect.
+A recipe is called as ``recipe(data, out, config)`` and returns the file of weights it wrote; its
+docstring has the command, the hardware, the time and the score to expect.
 """
 
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from lexiseg.data.mixture import MixtureConfig, bundled_mixture
+from lexiseg.data.mixture import Mixture, MixtureConfig, bundled_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
-from lexiseg.encoders.lite_checkpoints import load_starting_weights
-from lexiseg.training.lite import LiteObjective
-from lexiseg.training.loop import OptimConfig, TrainConfig, fit
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, load_starting_weights, pack
+from lexiseg.methods.catseg.model import CATSeg
+from lexiseg.registry import builder_of
+from lexiseg.training.loop import OnStep, OptimConfig, TrainConfig, fit, ignore_step
+from lexiseg.training.objectives import HeadObjective, LiteObjective
+from lexiseg.weights import load_state, read_weights, save_weights
 
-LITE = TrainConfig(steps=2400, batch_size=16, bfloat16=True, optim=OptimConfig(lr=1.5e-3))
+LITE = TrainConfig(steps=1800, batch_size=16, bfloat16=True, optim=OptimConfig(lr=1.5e-3))
+CATSEG_LITE = TrainConfig(
+    steps=1200,
+    batch_size=8,
+    average=0.995,
+    optim=OptimConfig(lr=5e-4, clip_norm=1.0),
+)
 
 
-def lite(data: Path, out: Path, config: TrainConfig = LITE) -> Lite:
+def lite(
+    data: Path, out: Path, config: TrainConfig = LITE, *, on_step: OnStep = ignore_step
+) -> Path:
     """The bundled encoder, from ImageNet and sentence weights.
 
     ``lexiseg train lite --data ../shared/data --out runs/lite``
@@ -31,24 +43,58 @@ def lite(data: Path, out: Path, config: TrainConfig = LITE) -> Lite:
     load_starting_weights(encoder)
     encoder.text.requires_grad_(False)
     encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    samples = bundled_mixture(
+    samples = _samples(data, config)
+    objective = LiteObjective(encoder, samples.names, read_teacher(data.parent / "weights"))
+    objective.train()
+    factors = {"encoder.backbone": config.optim.backbone_factor}
+    fit(objective, objective, samples, config, out, multipliers=factors, on_step=on_step)
+    weights = out / "encoder.safetensors"
+    save_weights(weights, pack(encoder), {"model": "maskclip_lite"})
+    return weights
+
+
+def catseg_lite(
+    data: Path, out: Path, config: TrainConfig = CATSEG_LITE, *, on_step: OnStep = ignore_step
+) -> Path:
+    """CAT-Seg's head on the bundled encoder, which stays as it is.
+
+    ``lexiseg train catseg_lite --data ../shared/data --out runs/catseg_lite``
+    """
+    torch.manual_seed(config.seed)
+    model = builder_of("catseg_lite")()
+    load_state(model.encoder, read_weights(LITE_WEIGHTS))
+    return _train_head(model, data, out, config, on_step, name="catseg_lite")
+
+
+def _train_head(
+    model: CATSeg, data: Path, out: Path, config: TrainConfig, on_step: OnStep, *, name: str
+) -> Path:
+    """Train all of a model but its encoder, and store just that."""
+    encoder = cast(nn.Module, model.encoder)
+    encoder.requires_grad_(False)
+    samples = _samples(data, config)
+    objective = HeadObjective(model, samples.names)
+    objective.train()
+    encoder.eval()
+    fit(objective, objective, samples, config, out, on_step=on_step)
+    head = {
+        key: value.half()
+        for key, value in model.state_dict().items()
+        if not key.startswith("encoder.")
+    }
+    weights = out / f"{name}.safetensors"
+    save_weights(weights, head, {"model": name})
+    return weights
+
+
+def _samples(data: Path, config: TrainConfig) -> Mixture:
+    return bundled_mixture(
         data,
         preprocess=LITE_PREPROCESS,
         config=MixtureConfig(),
         length=config.steps * config.batch_size,
         seed=config.seed,
     )
-    objective = LiteObjective(encoder, samples.names, read_teacher(data.parent / "weights"))
-    objective.train()
-    fit(
-        objective,
-        objective,
-        samples,
-        config,
-        out,
-        multipliers={"encoder.backbone": config.optim.backbone_factor},
-    )
-    return encoder.eval()
 
 
 def read_teacher(weights: Path) -> tuple[list[str], Tensor]:
@@ -63,3 +109,6 @@ def read_teacher(weights: Path) -> tuple[list[str], Tensor]:
         raise ValueError(f"{folder} holds no vitb32_*.names.json: the recipe's teacher is missing")
     table = torch.stack(list(vectors.values()))
     return list(vectors), table - table.mean(dim=0)
+
+
+RECIPES = {"lite": (lite, LITE), "catseg_lite": (catseg_lite, CATSEG_LITE)}

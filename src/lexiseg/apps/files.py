@@ -1,0 +1,69 @@
+"""Photos on the command line, and where their results go."""
+
+import os
+from pathlib import Path
+
+from lexiseg.apps.terminal import complain, reason
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+OUTPUT_ENDINGS = ("_labels.png", "_overlay.jpg")
+
+
+def expand(photos: list[Path]) -> tuple[list[Path], bool]:
+    """Each picture once, folders replaced by what is in them; and whether anything failed."""
+    files: list[Path] = []
+    failed = False
+    for photo in photos:
+        try:
+            found = _pictures(photo) if photo.is_dir() else [photo]
+        except OSError as error:
+            complain(reason(photo, error))
+            failed = True
+            continue
+        if not found:
+            complain(f"{photo}: has no pictures ({', '.join(sorted(SUFFIXES))})")
+            failed = True
+        files += found
+    once: dict[str, Path] = {}
+    for file in files:
+        once.setdefault(os.path.realpath(file), file)
+    return list(once.values()), failed
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder, without its sub-folders and without earlier results."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and not path.name.endswith(OUTPUT_ENDINGS)
+        and path.is_file()
+    )
+
+
+def output_names(files: list[Path], folder: Path) -> dict[Path, str]:
+    """A name for the results of each photo, no two alike, that never falls on a photo.
+
+    The name is the photo's own without its ending; where photos share it, a number follows.
+    """
+    from lexiseg.result import output_files
+
+    photos = {_place(file) for file in files}
+    taken: set[str] = set()
+    names = {}
+    for file in files:
+        number, name = 1, file.stem
+        while taken & (
+            places := {_place(path) for path in output_files(folder, name).values()}
+        ) or (photos & places):
+            number += 1
+            name = f"{file.stem}-{number}"
+        taken |= places
+        names[file] = name
+    return names
+
+
+def _place(path: Path) -> str:
+    """What two paths share if they are one file, on a disk that ignores case too."""
+    return os.path.realpath(path).casefold()

@@ -1,0 +1,109 @@
+"""What the verbs share: results go to stdout, progress and complaints to stderr."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+FAILED, MISUSE = 1, 2
+
+
+@contextmanager
+def progress(count: int, title: str) -> Iterator[Callable[..., None]]:
+    """A bar on stderr if there are several things to do.
+
+    Gives a function that moves the bar on, to be called after each thing; if it is handed another
+    function, one that prints, that is called while the bar is out of the way.
+    """
+    if count < 2:
+        yield lambda report=None: report() if report else None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    task = bar.add_task(title, total=count)
+
+    def advance(report: Callable[[], None] | None = None) -> None:
+        if report is not None:
+            if console.is_terminal:
+                bar.stop()
+            report()
+            if console.is_terminal:
+                bar.start()
+        bar.advance(task)
+
+    with bar:
+        yield advance
+
+
+def reason(file: Path, error: BaseException) -> str:
+    """One line that names the file and says what went wrong."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text if text.startswith(str(file)) else f"{file}: {text}"
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """To stdout; the first column is never cut."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(Column(columns[0], no_wrap=True), *columns[1:])
+    for row in rows:
+        table.add_row(*[Text(cell) for cell in row])  # rich would take brackets for its markup
+    Console().print(table)
+
+
+def echo(text: str) -> None:
+    """To stdout, whatever a file's name holds."""
+    typer.echo(text.encode("utf-8", "backslashreplace").decode())
+
+
+def echo_json(record: dict[str, Any]) -> None:
+    """One object on one line of stdout."""
+    echo(json.dumps(record, ensure_ascii=False))
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    line = " ".join(f"error: {message}".split())
+    typer.echo(line.encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+def misuse(message: str) -> NoReturn:
+    """Complain and end with the exit code of wrong use."""
+    complain(message)
+    raise typer.Exit(MISUSE)
+
+
+def load_segmenter(model: str, *, protocol: str = "default") -> Any:
+    """The Segmenter of a model's name; complains and ends where there is none."""
+    from lexiseg.segmenter import Segmenter
+
+    try:
+        return Segmenter.from_pretrained(model, protocol=protocol)
+    except ValueError as error:
+        misuse(str(error))
+    except OSError as error:
+        complain(f"model {model!r}: {error}")
+        raise typer.Exit(FAILED) from error

@@ -1,0 +1,192 @@
+"""Colours, overlay, legend and side by side, drawn with Pillow alone."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+
+# Twelve that tell apart at a glance; the rest are computed to stay away from all before them.
+_FIRST = (
+    (230, 25, 75),
+    (60, 180, 75),
+    (0, 130, 200),
+    (255, 225, 25),
+    (245, 130, 48),
+    (145, 30, 180),
+    (70, 240, 240),
+    (240, 50, 230),
+    (170, 110, 40),
+    (0, 128, 128),
+    (250, 190, 212),
+    (128, 128, 0),
+)
+_MARGIN = 12
+_INK = (30, 30, 30)
+_MAX_LEGEND = 24
+
+
+def colours(count: int) -> UInt8[np.ndarray, "T 3"]:
+    """Distinct RGB colours, the same ones at every call; fewer are the first of more.
+
+    Beyond about 2,000 they come round again.
+    """
+    table = _all_colours()
+    return table[np.arange(count) % len(table)]
+
+
+def as_colour(row: UInt8[np.ndarray, "3"]) -> Colour:
+    """A row of a palette as Pillow wants it."""
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+@functools.lru_cache(maxsize=1)
+def _all_colours() -> UInt8[np.ndarray, "N 3"]:
+    """The first colours by hand, then always the candidate farthest from all chosen before."""
+    candidates = _candidates()
+    lab = _oklab(candidates)
+    chosen = [np.array(colour, dtype=np.uint8) for colour in _FIRST]
+    distance = np.full(len(candidates), np.inf)
+    for colour in chosen:
+        distance = np.minimum(distance, np.square(lab - _oklab(colour[None])).sum(axis=1))
+    while distance.max() > 0:
+        farthest = int(distance.argmax())
+        chosen.append(candidates[farthest])
+        distance = np.minimum(distance, np.square(lab - lab[farthest]).sum(axis=1))
+    return np.stack(chosen)
+
+
+def _candidates() -> UInt8[np.ndarray, "N 3"]:
+    """A grid of colours without those too dark or too light to be seen as a colour."""
+    steps = np.linspace(0, 255, 13)
+    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    grid = grid.round().astype(np.uint8)
+    lightness = _oklab(grid)[:, 0]
+    return grid[(lightness > 0.35) & (lightness < 0.95)]
+
+
+def _oklab(rgb: UInt8[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    """Oklab coordinates, in which distances look alike (Ottosson 2020)."""
+    linear = np.where(rgb > 10, ((rgb / 255 + 0.055) / 1.055) ** 2.4, rgb / 255 / 12.92)
+    to_cones = np.array(
+        [
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
+        ]
+    )
+    to_lab = np.array(
+        [
+            [0.2104542553, 0.7936177850, -0.0040720468],
+            [1.9779984951, -2.4285922050, 0.4505937099],
+            [0.0259040371, 0.7827717662, -0.8086757660],
+        ]
+    )
+    return np.cbrt(linear @ to_cones.T) @ to_lab.T
+
+
+def overlay(
+    image: UInt8[np.ndarray, "H W 3"],
+    label_map: UInt[np.ndarray, "H W"],
+    palette: UInt8[np.ndarray, "T 3"],
+    *,
+    opacity: float = 0.55,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture with each label's pixels tinted, and white lines where labels meet.
+
+    Args:
+        image: RGB.
+        label_map: the index of each pixel's label; what lies beyond the palette is left as it is.
+        palette: the colour of each label.
+        opacity: weight of the colour, 0 to 1.
+    """
+    result = image.copy()
+    for index in np.unique(label_map):
+        if index < len(palette):
+            here = label_map == index
+            mixed = image[here] * np.float32(1 - opacity) + palette[index] * np.float32(opacity)
+            result[here] = mixed.round().astype(np.uint8)
+    result[_borders(label_map)] = 255
+    return result
+
+
+def _borders(label_map: Shaped[np.ndarray, "H W"]) -> Shaped[np.ndarray, "H W"]:
+    """True where the neighbour to the right or below has another label."""
+    borders = np.zeros(label_map.shape, dtype=bool)
+    borders[:, :-1] |= label_map[:, :-1] != label_map[:, 1:]
+    borders[:-1] |= label_map[:-1] != label_map[1:]
+    return borders
+
+
+def legend(entries: Sequence[tuple[str, Colour]], *, width: int, size: int = 16) -> Image.Image:
+    """A white strip with a coloured square and a text for each entry, in rows.
+
+    Args:
+        entries: text and colour, the first ones shown; of more than 24 the rest is only counted.
+        width: of the strip; longer texts are cut.
+        size: height of the letters.
+    """
+    font = ImageFont.load_default(size)
+    rest = len(entries) - _MAX_LEGEND
+    texts = [text for text, _ in entries[:_MAX_LEGEND]]
+    texts += [f"and {rest} more"] if rest > 0 else []
+    cell_height = size + _MARGIN
+    widest = max((font.getlength(text) for text in texts), default=0)
+    cell_width = min(int(widest) + size + 3 * _MARGIN, width)
+    columns = max(1, width // max(1, cell_width))
+    rows = -(-len(texts) // columns)
+    strip = Image.new("RGB", (width, rows * cell_height + _MARGIN), "white")
+    draw = ImageDraw.Draw(strip)
+    for position, text in enumerate(texts):
+        left = position % columns * cell_width + _MARGIN
+        top = position // columns * cell_height + _MARGIN
+        if position < _MAX_LEGEND:
+            draw.rectangle((left, top, left + size, top + size), fill=entries[position][1])
+        room = cell_width - size - 2 * _MARGIN
+        draw.text((left + size + _MARGIN // 2, top), _cut(text, font, room), fill=_INK, font=font)
+    return strip
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
+    """The text, shortened to the room there is."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(text + "...") > room:
+        text = text[:-1]
+    return text + "..."
+
+
+def with_legend(
+    picture: UInt8[np.ndarray, "H W 3"], entries: Sequence[tuple[str, Colour]]
+) -> Image.Image:
+    """The picture, at least 320 pixels wide with white beside it, above its legend."""
+    height, width = picture.shape[:2]
+    full_width = max(width, 320)
+    strip = legend(entries, width=full_width, size=max(14, min(full_width // 45, 40)))
+    canvas = Image.new("RGB", (full_width, height + strip.height), "white")
+    canvas.paste(Image.fromarray(picture), ((full_width - width) // 2, 0))
+    canvas.paste(strip, (0, height))
+    return canvas
+
+
+def side_by_side(pictures: Sequence[Image.Image], *, height: int, columns: int) -> Image.Image:
+    """Pictures at one height in rows of so many, for a contact sheet.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    if not pictures:
+        raise ValueError("no pictures came; give at least one")
+    scaled = [p.resize((max(1, round(p.width * height / p.height)), height)) for p in pictures]
+    rows = [scaled[start : start + columns] for start in range(0, len(scaled), columns)]
+    width = max(sum(p.width + _MARGIN for p in row) for row in rows) + _MARGIN
+    sheet = Image.new("RGB", (width, len(rows) * (height + _MARGIN) + _MARGIN), "white")
+    for number, row in enumerate(rows):
+        left = _MARGIN
+        for picture in row:
+            sheet.paste(picture, (left, _MARGIN + number * (height + _MARGIN)))
+            left += picture.width + _MARGIN
+    return sheet

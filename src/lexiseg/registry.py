@@ -1,0 +1,137 @@
+"""Model names and their builders: a decorator and a dictionary."""
+
+import difflib
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+_BUILDERS: dict[str, Callable[..., Any]] = {}
+_HINT = "lexiseg.list_models() names all"
+
+
+def register_model(builder: Builder) -> Builder:
+    """Make a builder known under its function's name; a name can be taken only once.
+
+    Args:
+        builder: called without arguments; it builds the model with weights drawn at random, over
+            which :func:`create_model` loads others under the names of ``model.from_published``.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    name = builder.__name__
+    if name in _BUILDERS:
+        raise ValueError(f"model {name!r} is registered already; choose another function name")
+    _BUILDERS[name] = builder
+    return builder
+
+
+def create_model(
+    name: str, weights: str | os.PathLike[str] | Mapping[str, Any] | None = None
+) -> Any:
+    """Build a model, a :class:`~lexiseg.methods.base.SegmentationModel`.
+
+    Args:
+        name: ``arch``, or ``arch.tag`` for the weights of that tag, such as
+            "catseg_vitb16.coco_stuff". An ``arch`` whose weights are bundled gets them; another has
+            weights drawn at random.
+        weights: a published checkpoint instead, as it is: a path or its state dict.
+
+    Raises:
+        ValueError: no such model, or the weights do not fit it.
+    """
+    arch, _, tag = name.partition(".")
+    records = weights_of(arch)
+    build = builder_of(arch)
+    if tag and name not in records:
+        raise ValueError(unknown("model", name, list_models()))
+    if weights is not None:
+        if tag:
+            raise ValueError(f"model {name!r} names its weights, and others came; give {arch!r}")
+        return _loaded(build(), weights)
+    bundled = _bundled(records)
+    if not tag and not bundled:
+        return build()
+    return _loaded(build(), records[name if tag else bundled[0]])
+
+
+def pretrained_name(name: str) -> str:
+    """The full name, ``arch.tag``, of the weights that a short name means.
+
+    Raises:
+        ValueError: no such model, or none or several sets of weights for it.
+    """
+    arch, _, tag = name.partition(".")
+    records = weights_of(arch)
+    builder_of(arch)
+    if tag:
+        return name
+    choice = _bundled(records)[:1] or list(records)
+    if len(choice) == 1:
+        return choice[0]
+    if choice:
+        raise ValueError(f"model {name!r} has several sets of weights: {', '.join(choice)}")
+    raise ValueError(
+        f"model {name!r} has no weights to load; give yours: "
+        f"Segmenter(create_model({name!r}, weights=PATH))"
+    )
+
+
+def list_models(*, pretrained: bool = False) -> list[str]:
+    """Names for :func:`create_model`, sorted.
+
+    Args:
+        pretrained: only those with weights, ``arch.tag``.
+    """
+    tagged = [name for arch in registered() for name in weights_of(arch)]
+    return sorted(tagged if pretrained else [*registered(), *tagged])
+
+
+def registered() -> list[str]:
+    """All architecture names, sorted."""
+    _methods()
+    return sorted(_BUILDERS)
+
+
+def builder_of(name: str) -> Callable[..., Any]:
+    """The builder of an architecture.
+
+    Raises:
+        ValueError: no such name; the message gives the nearest one.
+    """
+    _methods()
+    if name not in _BUILDERS:
+        raise ValueError(unknown("model", name, _BUILDERS))
+    return _BUILDERS[name]
+
+
+def weights_of(arch: str) -> dict[str, Any]:
+    """The records of an architecture's weights under their full names."""
+    table: Mapping[str, Any] = _methods().WEIGHTS
+    return {name: record for name, record in table.items() if name.partition(".")[0] == arch}
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = _HINT) -> str:
+    """The one sentence for a name that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    guess = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{guess} {hint}"
+
+
+def _methods() -> Any:
+    """The package of methods, whose import fills the dictionary (they import this module)."""
+    return importlib.import_module("lexiseg.methods")
+
+
+def _bundled(records: Mapping[str, Any]) -> list[str]:
+    return [name for name, record in records.items() if record.asset is not None]
+
+
+def _loaded(model: Any, source: Any) -> Any:
+    from lexiseg.weights import load_state, read_weights  # loads torch, which names do not need
+
+    load_state(model, read_weights(source), model.from_published)
+    return model
