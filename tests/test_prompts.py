@@ -1,13 +1,14 @@
 import pytest
 
 from lexiseg.prompts import (
-    TEMPLATES,
     Background,
     LabelSet,
     build_prompts,
     list_names,
     parse_labels,
     standard_list,
+    template_names,
+    template_set,
 )
 
 
@@ -112,10 +113,23 @@ def test_no_templates() -> None:
         build_prompts(LabelSet.of("dog"), [])
 
 
-@pytest.mark.parametrize("name", list(TEMPLATES))
+@pytest.mark.parametrize("name", template_names())
 def test_template_sets(name: str) -> None:
-    prompts = build_prompts(LabelSet.of("dog"), TEMPLATES[name])
+    prompts = build_prompts(LabelSet.of("dog"), template_set(name))
     assert all("dog" in prompt and "{" not in prompt for prompt in prompts[0])
+
+
+def test_the_imagenet_ensemble_has_80_sentences_and_its_selection_is_of_clips_authors() -> None:
+    assert len(set(template_set("imagenet"))) == 80
+    assert len(template_set("imagenet_select")) == 7
+    with pytest.raises(ValueError, match="did you mean 'imagenet'"):
+        template_set("imagnet")
+
+
+def test_first_names() -> None:
+    labels = LabelSet.of("sofa|couch, dog").first_names()
+    assert labels.names == (("sofa",), ("dog",))
+    assert labels.labels == ("sofa", "dog")
 
 
 @pytest.mark.parametrize(

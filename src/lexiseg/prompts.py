@@ -12,20 +12,6 @@ from typing import Any
 from lexiseg.registry import unknown
 
 MAX_NAME_LENGTH = 256
-TEMPLATES: Mapping[str, tuple[str, ...]] = {
-    "plain": ("{}",),
-    "clip": ("a photo of a {}.",),
-    # The subset that CLIP's authors chose greedily for ImageNet (their prompt engineering notebook)
-    "imagenet_select": (
-        "itap of a {}.",
-        "a bad photo of the {}.",
-        "a origami {}.",
-        "a photo of the large {}.",
-        "a {} in a video game.",
-        "art of the {}.",
-        "a photo of the small {}.",
-    ),
-}
 
 LabelsLike = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 BackgroundLike = None | int | float | str | Sequence[str]
@@ -59,6 +45,10 @@ class LabelSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first_names(self) -> "LabelSet":
+        """The same labels, each by its first name alone."""
+        return LabelSet(self.labels, tuple(names[:1] for names in self.names))
 
     @classmethod
     def of(cls, labels: "LabelsLike | LabelSet") -> "LabelSet":
@@ -183,13 +173,28 @@ def build_prompts(labels: LabelSet, templates: Sequence[str] = ("{}",)) -> list[
     ]
 
 
+def template_names() -> list[str]:
+    """The sets of templates that are bundled, sorted."""
+    return _names_in("templates")
+
+
+@functools.cache
+def template_set(name: str) -> tuple[str, ...]:
+    """A bundled set of templates, such as "imagenet" (80), "imagenet_select" (7) or "clip" (1).
+
+    Raises:
+        ValueError: no such set; the message gives the nearest one.
+    """
+    sets = template_names()
+    if name not in sets:
+        hint = f"known are {', '.join(sets)}; or give a sentence with {{}}"
+        raise ValueError(unknown("templates", name, sets, hint))
+    return tuple(_read("templates", name)["templates"])
+
+
 def list_names() -> list[str]:
     """The standard lists that are bundled, sorted."""
-    return sorted(
-        entry.name.removesuffix(".json")
-        for entry in _list_folder().iterdir()
-        if entry.name.endswith(".json")
-    )
+    return _names_in("class_lists")
 
 
 @functools.cache
@@ -202,12 +207,17 @@ def standard_list(name: str) -> LabelSet:
     lists = list_names()
     if name not in lists:
         raise ValueError(unknown("class list", name, lists, f"Known are {', '.join(lists)}"))
-    record = json.loads((_list_folder() / f"{name}.json").read_text(encoding="utf-8"))
-    return LabelSet.of(record["labels"])
+    return LabelSet.of(_read("class_lists", name)["labels"])
 
 
-def _list_folder() -> Any:
-    return resources.files("lexiseg") / "assets" / "class_lists"
+def _names_in(folder: str) -> list[str]:
+    entries = (resources.files("lexiseg") / "assets" / folder).iterdir()
+    return sorted(e.name.removesuffix(".json") for e in entries if e.name.endswith(".json"))
+
+
+def _read(folder: str, name: str) -> Any:
+    file = resources.files("lexiseg") / "assets" / folder / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _split(label: Any) -> tuple[str, ...]:

@@ -14,12 +14,12 @@ from lexiseg import registry
 from lexiseg.images import MAX_PIXELS, ImageError, ImageSource, read_image, source_name
 from lexiseg.methods.base import Protocol, SegmentationModel, Texts
 from lexiseg.prompts import (
-    TEMPLATES,
     Background,
     BackgroundLike,
     LabelSet,
     LabelsLike,
     build_prompts,
+    template_set,
 )
 from lexiseg.result import Segmentation, none_index
 from lexiseg.tiling import activate, sliding_scores
@@ -59,7 +59,7 @@ class Segmenter:
             model: what :func:`lexiseg.create_model` made, or another SegmentationModel.
             protocol: the name of one of the model's protocols.
             templates: sentences with ``{}`` for the label, or the name of a set of them
-                ("plain", "clip", "imagenet_select"); by default the model's own.
+                ("plain", "clip", "imagenet", "imagenet_select"); by default the model's own.
             device: "cpu", "cuda", "cuda:1", "mps"; None or "auto": a GPU where there is one.
             max_pixels: larger pictures are refused, files before they are decoded.
         """
@@ -316,11 +316,7 @@ def _templates(model: SegmentationModel, templates: str | Sequence[str] | None) 
         return tuple(templates)
     if "{}" in templates:
         return (templates,)
-    if templates not in TEMPLATES:
-        known = sorted(TEMPLATES)
-        hint = f"known are {', '.join(known)}; or give a sentence with {{}}"
-        raise ValueError(registry.unknown("templates", templates, known, hint))
-    return TEMPLATES[templates]
+    return template_set(templates)
 
 
 def _weights_state(model: SegmentationModel) -> int:
