@@ -257,3 +257,15 @@ def test_models_without_weights_to_load(
     with pytest.raises(ValueError, match="model 'painter' has no weights to load"):
         Segmenter.from_pretrained(registered_painter)
     assert registry.create_model(registered_painter) is not None
+
+
+def test_a_published_protocol_takes_first_synonyms_and_limits_the_texts(painter):
+    protocol = replace(painter.protocols["default"], texts_at_most=1, first_synonym=True)
+    painter.protocols = {**painter.protocols, "published": protocol}
+    seen = []
+    original = painter.forward
+    painter.forward = lambda images, texts: seen.append(texts.at_most) or original(images, texts)
+    segmenter = Segmenter(painter, protocol="published", device="cpu")
+    segmenter(np.zeros((8, 8, 3), np.uint8), "red|lime, blue")
+    assert seen == [1]
+    assert painter.encoded[-1] == [["red"], ["blue"]]

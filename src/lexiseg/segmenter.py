@@ -4,6 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -144,7 +145,10 @@ class Segmenter:
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size} came; it must be at least 1")
         label_set, mode = LabelSet.of(labels), Background.of(background)
-        prompts = build_prompts(mode.join(label_set), self.templates)
+        named = mode.join(label_set)
+        if self.protocol.first_synonym:
+            named = named.first_names()
+        prompts = build_prompts(named, self.templates)
         return self._run(images, label_set, mode, prompts, scores, batch_size)
 
     def _run(
@@ -158,7 +162,7 @@ class Segmenter:
     ) -> Iterator[Segmentation]:
         for batch in self._batches(images, batch_size):
             with torch.inference_mode():
-                texts = self._texts(prompts)
+                texts = replace(self._texts(prompts), at_most=self.protocol.texts_at_most)
                 prepared = torch.stack([view for _, _, view in batch]).to(self.device)
                 views = self._scores(prepared, texts)
             for (source, image, _), view in zip(batch, views, strict=True):

@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int8
 from safetensors.torch import save as pack_safetensors
 from torch import Tensor, nn
 
-from lexiseg._checkpoint.containers import read_pickled
+from lexiseg._checkpoint.containers import read_pickled, unwrap
 from lexiseg._checkpoint.machine import UnsafeCheckpointError
 from lexiseg._checkpoint.packed import is_packed, read_header, read_packed, with_metadata
 
@@ -73,13 +74,16 @@ class Weights:
     asset: str | None = None
 
 
-Source = str | Path | Mapping[str, Tensor] | Weights
+Source = str | Path | Mapping[str, Any] | Weights
 
 
 def read_weights(source: Source) -> dict[str, Tensor]:
-    """The state dict of a file, of a record (fetched if need be), or of a mapping as it stands."""
+    """The state dict of a file, of a record (fetched if need be), or of a mapping.
+
+    A wrapper ``model`` or ``state_dict`` is taken off a mapping too; otherwise it is as it stands.
+    """
     if isinstance(source, Mapping):
-        return dict(source)
+        return dict(unwrap(dict(source)))
     return read_checkpoint(fetch(source) if isinstance(source, Weights) else source)
 
 

@@ -137,7 +137,7 @@ def _no_storage(storage: StorageRef) -> bytearray:
 
 def _materialise(content: Any, bytes_of: BytesOf, file_size: int) -> dict[str, Tensor]:
     """The tensors of what was read; their sizes are checked before any memory is taken."""
-    refs = flatten(_unwrap(Resolver()(content)))
+    refs = flatten(unwrap(Resolver()(content)))
     if not refs:
         raise UnsafeCheckpointError("it holds no tensors")
     if sum(ref.nbytes for ref in refs.values() if isinstance(ref, TensorRef)) > 2 * file_size:
@@ -161,7 +161,8 @@ def _numbers(storage: StorageRef, bytes_of: BytesOf) -> Tensor:
     return torch.frombuffer(bytes_of(storage), dtype=storage.dtype)
 
 
-def _unwrap(content: Any) -> Any:
+def unwrap(content: Any) -> Any:
+    """The state dict inside ``{"model": ...}`` and its like, however deep."""
     while isinstance(content, dict):
         inner = next((content[w] for w in WRAPPERS if isinstance(content.get(w), dict)), None)
         if inner is None:

@@ -78,7 +78,7 @@ def encode_labels(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Float[T
     counts = [len(of_label) for of_label in prompts]
     if not counts or min(counts) == 0:
         raise ValueError(
-            f"{len(counts)} labels came, with {counts} prompts; "
+            f"{len(counts)} labels came, {counts.count(0)} of them without a prompt; "
             "give at least one label, and at least one prompt for each"
         )
     flat = [prompt for of_label in prompts for prompt in of_label]

@@ -1,0 +1,276 @@
+"""CAT-Seg on any encoder whose patches and texts share one space."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lexiseg.encoders.base import Encoder, ImageFeatures, encode_labels
+from lexiseg.encoders.clip import MEAN, STD, clip_vitb16, clip_vitl14_336
+from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite_checkpoints import complete
+from lexiseg.images import Preprocess
+from lexiseg.layers.cost import cosine_cost
+from lexiseg.methods.base import (
+    LITE_PROTOCOLS,
+    Activation,
+    Protocol,
+    SegmentationModel,
+    Texts,
+    Tiling,
+)
+from lexiseg.methods.catseg.aggregation import Aggregator
+from lexiseg.methods.catseg.checkpoints import from_published
+from lexiseg.methods.catseg.decoder import Decoder
+from lexiseg.registry import register_model
+
+CLASS_CHUNK = 16  # bounds the memory; on a CPU it is as fast as all at once or faster
+LEFT_OUT = -100.0  # published logit of a class that did not come into the aggregation
+
+
+@dataclass(frozen=True)
+class CATSegConfig:
+    """Sizes and choices of the head; the defaults are those published for ViT-B/16.
+
+    Attributes:
+        intermediates: layers of the encoder that guide the decoder, for its coarsest stage first.
+        guidance_widths: their widths.
+        guidance_upsample: factor by which each is up-sampled; 1 keeps its grid.
+        guidance_maps: widths after that.
+        guidance_projected: widths beside the decoder's own.
+        hidden: width of an embedded cost.
+        heads: of the spatial and the class attention.
+        layers: pairs of spatial and class aggregation.
+        window: side of a Swin window, in cells.
+        decoder_widths: of the decoder's stages, each of which doubles the grid.
+        cost_stride: patches to a cell of the aggregation grid.
+        class_pooling: side of the square of cells that share one class attention; published are 2
+            in training and 1 in evaluation.
+        padding_length: number of texts up to which the class attention is filled with a learned
+            token; None for no such token.
+    """
+
+    intermediates: tuple[int, ...] = (3, 7)
+    guidance_widths: tuple[int, ...] = (768, 768)
+    guidance_upsample: tuple[int, ...] = (2, 4)
+    guidance_maps: tuple[int, ...] = (256, 128)
+    guidance_projected: tuple[int, ...] = (32, 16)
+    hidden: int = 128
+    heads: int = 4
+    layers: int = 2
+    window: int = 12
+    decoder_widths: tuple[int, ...] = (64, 32)
+    cost_stride: int = 1
+    class_pooling: int = 1
+    padding_length: int | None = 256
+
+    def __post_init__(self) -> None:
+        of_stages = (
+            *(self.intermediates, self.guidance_widths, self.guidance_upsample),
+            *(self.guidance_maps, self.guidance_projected, self.decoder_widths),
+        )
+        if len({len(numbers) for numbers in of_stages}) > 1:
+            raise ValueError(
+                "intermediates, guidance_widths, guidance_upsample, guidance_maps, "
+                "guidance_projected and decoder_widths hold one number for each decoder stage, but "
+                f"came with {[len(numbers) for numbers in of_stages]}"
+            )
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden {self.hidden} cannot be split into {self.heads} heads")
+        if self.class_pooling < 1:
+            raise ValueError(f"class_pooling {self.class_pooling} came; it must be at least 1")
+
+
+class CATSeg(SegmentationModel):
+    """Cost aggregation (Cho et al., CVPR 2024).
+
+    The embedded cost of all texts must lie in memory at once, because every text reads every other:
+    4 x C x h x w bytes a text and image, which is 295 kB at the published 24 x 24 cells of width
+    128, and up to three times that while a layer runs. ``class_chunk`` texts need another 6 MB each
+    on the way through a layer or the decoder, the logits 37 kB a text. So T texts take about
+    T x 0.9 MB + class_chunk x 6 MB an image; in training everything is kept.
+
+    Args:
+        encoder: image and text tower in one space; a module.
+        config: sizes and choices of the head.
+        protocols: ways to prepare an image.
+        templates: sentences into which a label is put.
+        class_chunk: texts worked on at a time in the spatial aggregation, the class aggregation and
+            the decoder; None for all. The result is the same.
+
+    Attributes:
+        class_pooling: as in the config; may be changed between training and evaluation.
+    """
+
+    activation: ClassVar[Activation] = "sigmoid"
+    exclusive: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: CATSegConfig | None = None,
+        *,
+        protocols: Mapping[str, Protocol],
+        templates: Sequence[str] = ("A photo of a {} in the scene",),
+        class_chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        config = config or CATSegConfig()
+        self.config = config
+        self.protocols = protocols
+        self.templates = tuple(templates)
+        self.class_pooling = config.class_pooling
+        self.class_chunk = class_chunk
+        self.encoder = encoder
+        self.guidance_upsamples = nn.ModuleList(
+            nn.ConvTranspose2d(before, width, factor, stride=factor)
+            for before, width, factor in zip(
+                config.guidance_widths, config.guidance_maps, config.guidance_upsample, strict=True
+            )
+        )
+        self.aggregator = Aggregator(
+            dim=encoder.dim,
+            hidden=config.hidden,
+            heads=config.heads,
+            layers=config.layers,
+            window=config.window,
+            cost_stride=config.cost_stride,
+            padding_length=config.padding_length,
+        )
+        self.decoder = Decoder(
+            hidden=config.hidden,
+            guidance_maps=config.guidance_maps,
+            guidance_projected=config.guidance_projected,
+            widths=config.decoder_widths,
+        )
+
+    def encode_texts(self, prompts: Sequence[Sequence[str]]) -> Texts:
+        """The mean direction of each label's prompts, with gradients into the text tower."""
+        return Texts(encode_labels(self.encoder, prompts))
+
+    def forward(self, images: Float[Tensor, "B 3 H W"], texts: Texts) -> Float[Tensor, "B T h w"]:
+        """Logits, on a grid four times as fine as the aggregation's (with two decoder stages).
+
+        With ``texts.at_most``, the texts with the highest cosine anywhere in an image take part and
+        the others get the logit -100 (published: 256).
+        """
+        features = self.encoder.encode_images(images, intermediates=self.config.intermediates)
+        cost = cosine_cost(features.patch_features, texts.features)
+        if texts.at_most is None or len(texts) <= texts.at_most:
+            return self.refine(cost, features, texts.features)
+        each = range(len(images))
+        return torch.cat([self._refine_best(cost, features, texts, i, texts.at_most) for i in each])
+
+    def refine(
+        self,
+        cost: Float[Tensor, "B T H W"],
+        features: ImageFeatures,
+        text_features: Float[Tensor, "T D"],
+    ) -> Float[Tensor, "B T h w"]:
+        """From the raw cost of all texts that take part to their logits."""
+        embedded = self.aggregator(
+            cost,
+            features.patch_features,
+            text_features,
+            class_pooling=self.class_pooling,
+            class_chunk=self.class_chunk,
+        )
+        upsampled = zip(self.guidance_upsamples, features.intermediates, strict=True)
+        guidance = [upsample(maps) for upsample, maps in upsampled]
+        return self.decoder(embedded, guidance, class_chunk=self.class_chunk)
+
+    def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Our names for the ``model`` of an official ``.pth``; our own stay as they are.
+
+        The file of a bundled model holds the head alone; the bundled encoder is added to it.
+        """
+        return complete(from_published(state), self.encoder)
+
+    def _refine_best(
+        self,
+        cost: Float[Tensor, "B T H W"],
+        features: ImageFeatures,
+        texts: Texts,
+        index: int,
+        at_most: int,
+    ) -> Float[Tensor, "1 T h w"]:
+        """One image with the texts whose cosine is highest anywhere in it (published rule)."""
+        one = slice(index, index + 1)
+        alone = ImageFeatures(
+            pooled=features.pooled[one],
+            patch_features=features.patch_features[one],
+            intermediates=tuple(maps[one] for maps in features.intermediates),
+        )
+        best = cost[index].amax(dim=(-2, -1)).topk(at_most).indices.sort().values
+        logits = self.refine(cost[one, best], alone, texts.features[best])
+        all_texts = logits.new_full((1, len(texts), *logits.shape[2:]), LEFT_OUT)
+        return all_texts.index_copy(1, best, logits)
+
+
+def clip_protocols(size: int, patch: int) -> dict[str, Protocol]:
+    """How images reach a CLIP that works at ``size`` pixels.
+
+    * "default": the whole image at its own aspect ratio.
+    * "published": as all published numbers were made. 2 x 2 windows of the image, stretched to a
+      square, and the whole of it once more; the best 256 texts of each; first synonyms.
+    * "published_whole": the whole image, padded and stretched to a square; texts likewise.
+    """
+    keep_aspect = Preprocess(mean=MEAN, std=STD, shorter=size, longest=4 * size, multiple=patch)
+    mapper = Preprocess(mean=MEAN, std=STD, shorter=640, longest=2560)
+    tiling = Tiling(window=384, stride=256, whole_size=384, squash=(640, 640), input_size=size)
+    squashed = replace(mapper, pad_multiple=32, crop_padding=False, squash=(size, size))
+    return {
+        "default": Protocol(keep_aspect),
+        "published": Protocol(mapper, tiling, texts_at_most=256, first_synonym=True),
+        "published_whole": Protocol(squashed, texts_at_most=256, first_synonym=True),
+    }
+
+
+@register_model
+def catseg_vitb16(**changes: Any) -> CATSeg:
+    """CAT-Seg on CLIP ViT-B/16, untrained; ``changes`` go to :class:`CATSegConfig`."""
+    return CATSeg(
+        clip_vitb16(dense="catseg"),
+        replace(CATSegConfig(), **changes),
+        protocols=clip_protocols(384, patch=16),
+        class_chunk=CLASS_CHUNK,
+    )
+
+
+@register_model
+def catseg_vitl14(**changes: Any) -> CATSeg:
+    """CAT-Seg on CLIP ViT-L/14@336px, untrained; ``changes`` go to :class:`CATSegConfig`."""
+    large = replace(CATSegConfig(), intermediates=(7, 15), guidance_widths=(1024, 1024))
+    return CATSeg(
+        clip_vitl14_336(dense="catseg"),
+        replace(large, **changes),
+        protocols=clip_protocols(336, patch=14),
+        class_chunk=CLASS_CHUNK,
+    )
+
+
+@register_model
+def catseg_lite(**changes: Any) -> CATSeg:
+    """CAT-Seg on the bundled encoder; ``changes`` go to :class:`CATSegConfig`."""
+    small = CATSegConfig(
+        intermediates=(0, 1),
+        guidance_widths=(192, 24),
+        guidance_upsample=(1, 1),
+        guidance_maps=(64, 24),
+        guidance_projected=(16, 8),
+        hidden=64,
+        window=8,
+        decoder_widths=(32, 16),
+        cost_stride=2,
+        padding_length=None,
+    )
+    return CATSeg(
+        Lite(),
+        replace(small, **changes),
+        protocols=LITE_PROTOCOLS,
+        templates=("{}",),
+        class_chunk=CLASS_CHUNK,
+    )

@@ -1,0 +1,57 @@
+"""What the boxes share: channels-last maps, class chunks, and layers on ``concat(x, guidance)``."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Maps = Float[Tensor, "B T h w C"]  # channels-last: a linear layer reads it as it lies
+
+
+def cost_part(linear: nn.Linear, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells K"]:
+    """What ``linear``, made for ``concat(x, guidance)``, makes of x, bias included."""
+    return F.linear(x, linear.weight[:, : x.shape[-1]], linear.bias)
+
+
+def guidance_part(
+    linear: nn.Linear, guidance: Float[Tensor, "*cells C"]
+) -> Float[Tensor, "*cells K"]:
+    """What ``linear``, made for ``concat(x, guidance)``, makes of the guidance, without bias."""
+    return F.linear(guidance, linear.weight[:, -guidance.shape[-1] :])
+
+
+def in_chunks(
+    run: Callable[..., Tensor],
+    class_chunk: int | None,
+    x: Float[Tensor, "B T *rest"],
+    *of_texts: Tensor,
+) -> Float[Tensor, "B T *out"]:
+    """``run`` over a few texts at a time, where it treats each by itself.
+
+    Args:
+        run: gets the same texts of all that follows.
+        class_chunk: texts at a time; None for all.
+        x: split along its second axis.
+        of_texts: split along their first.
+
+    Raises:
+        ValueError: ``class_chunk`` is below 1.
+    """
+    texts = x.shape[1]
+    if class_chunk is not None and class_chunk < 1:
+        raise ValueError(f"class_chunk {class_chunk} came; it must be at least 1, or None for all")
+    if class_chunk is None or class_chunk >= texts:
+        return run(x, *of_texts)
+    parts = [x.split(class_chunk, dim=1), *(part.split(class_chunk) for part in of_texts)]
+    results = (run(*of_chunk) for of_chunk in zip(*parts, strict=True))
+    if torch.is_grad_enabled():
+        return torch.cat(list(results), dim=1)
+    whole: Tensor | None = None  # filled as results come, so that they never lie there twice
+    for start, result in zip(range(0, texts, class_chunk), results, strict=True):
+        if whole is None:
+            whole = result.new_empty(result.shape[0], texts, *result.shape[2:])
+        whole[:, start : start + class_chunk] = result
+    assert whole is not None
+    return whole
