@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.core
-	$(BIN)/lexiseg segment examples/photos/barn.jpg \
-		--labels "barn, pond|water, tree, grass, sky, fence" --out lexiseg_out
+	$(BIN)/lexiseg segment examples/photos/truck.jpg \
+		--labels "truck, wheel, road, red wall|building, window" --out lexiseg_out
 
 test: lint
 	$(BIN)/python -m pytest -q

@@ -15,7 +15,7 @@ def main(photo: str, out: str) -> None:
     """Write an overlay and the mask of the sky."""
     segmenter = lexiseg.Segmenter.from_pretrained("catseg_lite")
     result = segmenter(
-        photo, {"sky": ["sky"], "building": ["barn", "house"], "plants": ["tree", "grass"]}
+        photo, {"sky": ["sky"], "plane": ["airplane", "propeller"], "plants": ["tree", "grass"]}
     )
     for row in result.table():
         print(f"{row['label']:10} {row['share']:6.1%}")
