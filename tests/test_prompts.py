@@ -174,3 +174,10 @@ def test_background_names_come_after_the_labels() -> None:
     assert joined.names == (("dog",), ("sofa", "couch"), ("wall",), ("floor",))
     with pytest.raises(ValueError, match="'Couch' is a label and a background name"):
         Background.of("Couch").join(LabelSet.of("dog, sofa|couch"))
+
+
+def test_a_threshold_in_another_notation_is_refused() -> None:
+    assert Background.of("OFF") == Background()
+    for text in ("50%", "0,5", ".5.5"):
+        with pytest.raises(ValueError, match="with a point, such as 0.3"):
+            Background.of(text)

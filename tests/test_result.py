@@ -130,3 +130,14 @@ def test_a_failed_write_leaves_the_old_file(
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["", "../out", "a/b", "/abs"])
+def test_a_name_with_folders_is_refused(name: str, tmp_path: Path) -> None:
+    result = Segmentation(
+        labels=("a",),
+        label_map=np.zeros((2, 2), np.uint8),
+        confidence=np.ones((2, 2), np.float32),
+    )
+    with pytest.raises(ValueError, match="without folders"):
+        result.save(tmp_path, name)

@@ -80,6 +80,23 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> UInt8[np
         return _decode(image, name)
 
 
+def read_label_map(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "H W"]:
+    """The numbers of a palette or grey 8-bit PNG, under the same limits as a picture.
+
+    Raises:
+        ImageError: the file is missing, damaged, too large, or of another kind.
+    """
+    name, data = _read_bytes(path)
+    with _open(data, name) as image:
+        _check_size(name, image.size, MAX_PIXELS)
+        if image.mode not in ("P", "L"):
+            raise ImageError(f"{name}: mode {image.mode}; a mask is an 8-bit palette or grey PNG")
+        try:
+            return np.array(image)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ImageError(f"{name}: is damaged ({_one_line(error)})") from error
+
+
 def source_name(source: ImageSource) -> str | None:
     """The path of a source that has one, as it was given."""
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None

@@ -104,13 +104,18 @@ class Background:
         """
         if isinstance(background, Background):
             return background
-        if background is None or background == "off":
+        if background is None or (isinstance(background, str) and background.lower() == "off"):
             return cls()
         value: Any = background
         if isinstance(background, str):
             try:
                 value = float(background)
-            except ValueError:
+            except ValueError as error:
+                if re.match(r"\s*[\d.]", background):
+                    raise ValueError(
+                        f"background {background!r} came; a threshold is a number from 0 to 1 with "
+                        "a point, such as 0.3"
+                    ) from error
                 value = re.split(r"[|,]", background)
         if isinstance(value, (int, float)):
             if isinstance(value, bool) or not 0 <= value <= 1:

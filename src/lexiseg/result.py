@@ -154,6 +154,8 @@ class Segmentation:
         else:
             if name is None:
                 name = Path(self.source).stem if self.source else "segmentation"
+            if not name or name != Path(name).name:
+                raise ValueError(f"name {name!r} came; give a file name without folders")
             files = output_files(path, name)
             path.mkdir(parents=True, exist_ok=True)
         for kind, file in files.items():

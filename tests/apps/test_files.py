@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,13 @@ def test_folders_are_replaced_by_their_pictures(
     files, failed = expand([tmp_path / "sub.jpg"])
     assert (files, failed) == ([], True)
     assert "has no pictures" in capsys.readouterr().err
+
+
+def test_files_that_are_not_this_photos_results_are_left_alone(tmp_path: Path) -> None:
+    photo, out = tmp_path / "a.jpg", tmp_path / "out"
+    out.mkdir()
+    (out / "a.json").write_text('{"notes": "mine"}')
+    assert output_names([photo], out) == {photo: "a-2"}
+    (out / "a.json").write_text(json.dumps({"image": str(photo)}))
+    assert output_names([photo], out) == {photo: "a"}
+    assert output_names([tmp_path / "elsewhere" / "a.png"], out).popitem()[1] == "a-2"

@@ -54,3 +54,28 @@ def test_what_is_missing_is_named(own_data):
     (own_data / "classes.json").unlink()
     with pytest.raises(ValueError, match="classes.json is missing"):
         read_semantic_folder(own_data, "val")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"classes": ["sky"]}',
+        "{}",
+        '{"classes": {"0": 5}}',
+        '{"classes": {"a": "sky"}}',
+        "{",
+        '{"classes": {"0": "sky"}, "ignore": null}',
+        '{"classes": {"0": "sky", "1": "Sky"}}',
+    ],
+)
+def test_a_list_of_classes_that_cannot_be_understood_names_its_file(own_data, text):
+    (own_data / "classes.json").write_text(text)
+    with pytest.raises(ValueError, match=r"classes\.json"):
+        read_semantic_folder(own_data, "val")
+
+
+def test_a_damaged_mask_names_its_file(own_data):
+    path = own_data / "val" / "masks" / "p0.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"p0\.png"):
+        read_semantic_folder(own_data, "val")[0]

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from lexiseg.encoders.clip import CLIPConfig, build_clip
-from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
 from lexiseg.images import Preprocess
-from lexiseg.methods.base import LITE_PROTOCOLS, Protocol, SegmentationModel, Texts
+from lexiseg.methods.base import Protocol, SegmentationModel, Texts
 from lexiseg.methods.catseg import CATSeg, CATSegConfig, clip_protocols
 from lexiseg.methods.maskclip import MaskCLIP
 from lexiseg.registry import builder_of
@@ -57,6 +57,9 @@ def tiny_maskclip() -> MaskCLIP:
     return MaskCLIP(encoder, protocols={"default": Protocol(preprocess)})
 
 
+LITE_PROTOCOLS = {"default": Protocol(LITE_PREPROCESS)}
+
+
 def tiny_lite() -> Lite:
     return Lite(text=MiniLM(MiniLMConfig(layers=1)))
 
@@ -68,7 +71,7 @@ def tiny_maskclip_lite() -> MaskCLIP:
 def tiny_catseg_lite() -> CATSeg:
     with torch.device("meta"):
         full = builder_of("catseg_lite")()
-    return CATSeg(tiny_lite(), full.config, protocols=LITE_PROTOCOLS, templates=("{}",))
+    return CATSeg(tiny_lite(), full.config, protocols=full.protocols, templates=("{}",))
 
 
 TINY: dict[str, Callable[[], SegmentationModel]] = {

@@ -86,3 +86,34 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert saved["step"] == 5
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(tmp_path):
+    model = new_model()
+    error = squared_error(model)
+
+    def root(batch):
+        return {"error": (error(batch)["error"] * 0).sqrt()}  # 0, but its gradient is not finite
+
+    with pytest.raises(NonFiniteLossError, match="gradient norm"):
+        fit(model, root, Line(), CONFIG, tmp_path)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("field", ["steps", "batch_size", "checkpoint_every"])
+def test_counts_below_one_are_refused(field):
+    with pytest.raises(ValueError, match=f"{field} 0 came"):
+        replace(CONFIG, **{field: 0})
+
+
+def test_a_learning_rate_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match=r"optim\.lr nan"):
+        OptimConfig(lr=float("nan"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    run(tmp_path, CONFIG)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged.*start anew"):
+        run(tmp_path, CONFIG)

@@ -1,5 +1,7 @@
 """The command line: parse, call the library, show. Torch is loaded only where a model is needed."""
 
+import io
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -45,7 +47,16 @@ app.command(epilog="Example: `lexiseg train catseg_lite --data photos --out runs
 
 def main() -> None:
     """The ``lexiseg`` command."""
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a label must never be what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except OSError as error:
+        complain(f"the output could not be written ({error.strerror or error})")
+        sys.exit(FAILED)
 
 
 @app.callback(epilog='Example: `lexiseg segment photo.jpg --labels "dog, grass, sofa|couch"`')

@@ -46,17 +46,19 @@ def evaluate(
     except (ValueError, OSError) as error:
         misuse(str(error))
     segmenters = {name: load_segmenter(name, protocol=protocol) for name in models}
-    rows = []
+    rows, failed = [], False
     for name, segmenter in segmenters.items():
         try:
             rows.append(_row(name, segmenter, dataset, split, per_class))
         except (ValueError, OSError) as error:
             complain(f"{name}: {error}")
-            raise typer.Exit(FAILED) from error
+            failed = True
+            continue
         if as_json:
             echo_json(rows[-1])
-    if not as_json:
+    if rows and not as_json:
         _print(rows, dataset.class_names if per_class else ())
+    raise typer.Exit(FAILED if failed else 0)
 
 
 def _row(name: str, segmenter: Any, dataset: Any, split: str, per_class: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Photos on the command line, and where their results go."""
 
+import json
 import os
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def _pictures(folder: Path) -> list[Path]:
 def output_names(files: list[Path], folder: Path) -> dict[Path, str]:
     """A name for the results of each photo, no two alike, that never falls on a photo.
 
-    The name is the photo's own without its ending; where photos share it, a number follows.
+    The name is the photo's own without its ending; where photos share it, or where files lie that
+    are no earlier results of this photo, a number follows.
     """
     from lexiseg.result import output_files
 
@@ -54,14 +56,27 @@ def output_names(files: list[Path], folder: Path) -> dict[Path, str]:
     names = {}
     for file in files:
         number, name = 1, file.stem
-        while taken & (
-            places := {_place(path) for path in output_files(folder, name).values()}
-        ) or (photos & places):
+        while (
+            taken & (places := {_place(path) for path in output_files(folder, name).values()})
+            or photos & places
+            or not _is_free(file, output_files(folder, name))
+        ):
             number += 1
             name = f"{file.stem}-{number}"
         taken |= places
         names[file] = name
     return names
+
+
+def _is_free(photo: Path, files: dict[str, Path]) -> bool:
+    """Whether nothing lies there but an earlier result of this photo."""
+    if not any(path.exists() for path in files.values()):
+        return True
+    try:
+        record = json.loads(files["json"].read_text(encoding="utf-8"))
+        return os.path.realpath(record["image"]) == os.path.realpath(photo)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _place(path: Path) -> str:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from lexiseg.images import read_image
+from lexiseg.images import read_image, read_label_map
 
 IGNORE_INDEX = 255
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -57,10 +56,7 @@ class SemanticDataset:
         """
         image_path, mask_path = self.pairs[index]
         image = read_image(image_path)
-        with Image.open(mask_path) as mask:
-            if mask.mode not in ("P", "L"):
-                raise ValueError(f"{mask_path}: mode {mask.mode}; masks are palette or grey PNG")
-            label_map = np.array(mask)
+        label_map = read_label_map(mask_path)
         if label_map.shape != image.shape[:2]:
             raise ValueError(
                 f"{mask_path}: {label_map.shape} (height, width), but the photograph "
@@ -87,8 +83,7 @@ def read_semantic_folder(root: str | Path, split: str) -> SemanticDataset:
     description = root / "classes.json"
     if not description.is_file():
         raise ValueError(f"{description} is missing: it names the classes of {root}")
-    listed = json.loads(description.read_text(encoding="utf-8"))
-    classes = {int(index): name for index, name in listed["classes"].items()}
+    classes, ignored_id = _read_classes(description)
     if not classes or not all(0 <= index < IGNORE_INDEX for index in classes):
         raise ValueError(f"{description}: class ids are {sorted(classes)}; they lie in 0 to 254")
     folder = root / split / "images"
@@ -104,4 +99,20 @@ def read_semantic_folder(root: str | Path, split: str) -> SemanticDataset:
         raise ValueError(f"{len(lacking)} photographs have no mask, the first {lacking[0]}")
     ids = tuple(sorted(classes))
     names = tuple(classes[index] for index in ids)
-    return SemanticDataset(root.name, names, ids, int(listed.get("ignore", 255)), pairs)
+    return SemanticDataset(root.name, names, ids, ignored_id, pairs)
+
+
+def _read_classes(description: Path) -> tuple[dict[int, str], int]:
+    """The name of each class id, and the id that is ignored."""
+    form = 'it must be {"classes": {"0": "sky", ...}, "ignore": 255}'
+    try:
+        listed = json.loads(description.read_text(encoding="utf-8"))
+        classes = {int(index): name for index, name in listed["classes"].items()}
+        ignored_id = int(listed.get("ignore", IGNORE_INDEX))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{description} cannot be understood ({error!r}); {form}") from error
+    if not all(isinstance(name, str) and name.strip() for name in classes.values()):
+        raise ValueError(f"{description} has a class whose name is no text; {form}")
+    if len({name.casefold() for name in classes.values()}) < len(classes):
+        raise ValueError(f"{description} gives one name to two classes; name each differently")
+    return classes, ignored_id

@@ -19,7 +19,7 @@ from lexiseg.weights import Weights, quantise_rows, read_weights
 LITE_WEIGHTS = Weights(
     url=None,
     sha256=None,
-    licence="MIT for the file; see the model card for the photographs it learned from",
+    licence="research use (see docs/models/lite.md)",
     origin="lexiseg train lite",
     paper="EfficientNet (Tan and Le, ICML 2019), MiniLM (Wang et al., NeurIPS 2020)",
     trained_on="1,597 photographs with masks, 1,674 with one name, 284 cutouts",

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.encoders.lite import LITE_PREPROCESS
 from lexiseg.images import Preprocess
 
 Activation = Literal["softmax", "sigmoid"]
@@ -56,9 +55,6 @@ class Protocol:
     tiling: Tiling | None = None
     texts_at_most: int | None = None
     first_synonym: bool = False
-
-
-LITE_PROTOCOLS: Mapping[str, Protocol] = {"default": Protocol(LITE_PREPROCESS)}
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lexiseg.encoders.base import Encoder, encode_labels
+from lexiseg.encoders.checkpoints import OPENAI
 from lexiseg.encoders.checkpoints import from_published as clip_from_published
 from lexiseg.encoders.clip import MEAN, STD, clip_vitb16
-from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS
 from lexiseg.images import Preprocess
 from lexiseg.layers.cost import cosine_cost
 from lexiseg.methods.base import (
-    LITE_PROTOCOLS,
     Activation,
     Protocol,
     SegmentationModel,
@@ -88,7 +88,10 @@ def maskclip_vitb16() -> MaskCLIP:
 @register_model
 def maskclip_lite() -> MaskCLIP:
     """The floor on the bundled encoder."""
-    return MaskCLIP(Lite(), protocols=LITE_PROTOCOLS, templates=("{}",))
+    return MaskCLIP(Lite(), protocols={"default": Protocol(LITE_PREPROCESS)}, templates=("{}",))
 
 
-WEIGHTS = {"maskclip_lite.scenes": LITE_WEIGHTS}
+WEIGHTS = {
+    "maskclip_lite.scenes": LITE_WEIGHTS,
+    "maskclip_vitb16.openai": OPENAI["clip_vitb16"],
+}

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,6 +41,11 @@ class OptimConfig:
     warmup: float = 0.05
     clip_norm: float = 5.0
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "backbone_factor", "weight_decay", "warmup", "clip_norm"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"optim.{name} {getattr(self, name)} came; it must be 0 or more")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -64,6 +70,11 @@ class TrainConfig:
     average: float = 0.998
     checkpoint_every: int = 100
     optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} came; it must be at least 1")
 
 
 def ignore_step(step: int, losses: dict[str, float]) -> None:
@@ -157,11 +168,15 @@ def _step(
         losses = objective(batch)
     total = torch.stack(list(losses.values())).sum()
     optimizer.zero_grad(set_to_none=True)
+    found = {name: round(loss.item(), 6) for name, loss in losses.items()}
     if math.isfinite(total.item()):
         total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-        optimizer.step()
-    return {name: round(loss.item(), 6) for name, loss in losses.items()}
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
+        if math.isfinite(norm.item()):
+            optimizer.step()
+        else:
+            found["gradient norm"] = norm.item()
+    return found
 
 
 class WeightAverage:
@@ -220,7 +235,10 @@ def _resume(
     """Load the checkpoint, if there is one, and return the step to go on from."""
     if not path.is_file():
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to start anew") from error
     if state["config"] != json.dumps(asdict(config), sort_keys=True):
         raise ValueError(
             f"{path} belongs to a run with another configuration ({state['config']}); choose "

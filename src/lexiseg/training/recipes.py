@@ -5,6 +5,7 @@ docstring has the command, the hardware, the time and the score to expect.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -24,7 +25,7 @@ from lexiseg.weights import load_state, read_weights, save_weights
 
 LITE = TrainConfig(steps=1800, batch_size=16, bfloat16=True, optim=OptimConfig(lr=1.5e-3))
 CATSEG_LITE = TrainConfig(
-    steps=1200,
+    steps=900,
     batch_size=8,
     average=0.995,
     optim=OptimConfig(lr=5e-4, clip_norm=1.0),
@@ -69,14 +70,26 @@ def catseg_lite(
 def _train_head(
     model: CATSeg, data: Path, out: Path, config: TrainConfig, on_step: OnStep, *, name: str
 ) -> Path:
-    """Train all of a model but its encoder, and store just that."""
+    """Train all of a model but its encoder, and store just that.
+
+    The last steps, at a lower rate, count "background" in full: until then it counts half, so that
+    the names are learned first, and the model calls too much of a picture by one of them.
+    """
     encoder = cast(nn.Module, model.encoder)
     encoder.requires_grad_(False)
-    samples = _samples(data, config)
-    objective = HeadObjective(model, samples.names)
-    objective.train()
-    encoder.eval()
-    fit(objective, objective, samples, config, out, on_step=on_step)
+    finish = replace(
+        config,
+        steps=max(1, round(config.steps * 2 / 9)),
+        seed=config.seed + 1,
+        average=0.98,
+        optim=replace(config.optim, lr=0.6 * config.optim.lr),
+    )
+    for folder, stage, weight in ((out / "first", config, 0.5), (out / "finish", finish, 1.0)):
+        samples = _samples(data, stage)
+        objective = HeadObjective(model, samples.names, background_weight=weight)
+        objective.train()
+        encoder.eval()
+        fit(objective, objective, samples, stage, folder, on_step=on_step)
     head = {
         key: value.half()
         for key, value in model.state_dict().items()

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from lexiseg.encoders.base import Encoder, ImageFeatures, encode_labels
 from lexiseg.encoders.clip import MEAN, STD, clip_vitb16, clip_vitl14_336
-from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
 from lexiseg.images import Preprocess
 from lexiseg.layers.cost import cosine_cost
 from lexiseg.methods.base import (
-    LITE_PROTOCOLS,
     Activation,
     Protocol,
     SegmentationModel,
@@ -270,7 +269,7 @@ def catseg_lite(**changes: Any) -> CATSeg:
     return CATSeg(
         Lite(),
         replace(small, **changes),
-        protocols=LITE_PROTOCOLS,
+        protocols={"default": Protocol(LITE_PREPROCESS)},
         templates=("{}",),
         class_chunk=CLASS_CHUNK,
     )
