@@ -29,7 +29,8 @@ def test_a_prompt_ends_at_the_first_end_token():
     ids = tokenize(["dog<|endoftext|>cat", "dog"])
     assert end_positions(ids).tolist() == [2, 2]
     features = tiny_clip().text(ids)
-    torch.testing.assert_close(features.pooled[0], features.pooled[1], rtol=0, atol=0)
+    # Rows of one batch differ in rounding where two threads share it: 1.3e-6 was seen.
+    torch.testing.assert_close(features.pooled[0], features.pooled[1], rtol=0, atol=1e-5)
 
 
 def test_end_positions_take_the_first_of_equal_ids():
