@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -269,3 +271,11 @@ def test_a_published_protocol_takes_first_synonyms_and_limits_the_texts(painter)
     segmenter(np.zeros((8, 8, 3), np.uint8), "red|lime, blue")
     assert seen == [1]
     assert painter.encoded[-1] == [["red"], ["blue"]]
+
+
+def test_a_name_in_place_of_a_model_says_what_to_do() -> None:
+    # In a process of its own, where the tests' type checker does not come first.
+    code = "import lexiseg; lexiseg.Segmenter('catseg_lite')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "TypeError: the model came as str" in done.stderr
+    assert "from_pretrained" in done.stderr

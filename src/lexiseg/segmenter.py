@@ -64,6 +64,11 @@ class Segmenter:
             device: "cpu", "cuda", "cuda:1", "mps"; None or "auto": a GPU where there is one.
             max_pixels: larger pictures are refused, files before they are decoded.
         """
+        if not isinstance(model, SegmentationModel):
+            raise TypeError(
+                f"the model came as {type(model).__name__}; give what create_model made, or use "
+                "Segmenter.from_pretrained(NAME)"
+            )
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.protocol = _protocol(model, protocol)
