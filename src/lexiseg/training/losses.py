@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-IGNORE_INDEX = 255
+from lexiseg.data.semantic import IGNORE_INDEX
 
 
 def masked_bce(
