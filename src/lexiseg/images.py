@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt, UInt8
 from PIL import Image as PILImage
 from torch import Tensor
 
@@ -80,8 +80,8 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> UInt8[np
         return _decode(image, name)
 
 
-def read_label_map(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "H W"]:
-    """The numbers of a palette or grey 8-bit PNG, under the same limits as a picture.
+def read_label_map(path: str | os.PathLike[str]) -> UInt[np.ndarray, "H W"]:
+    """The numbers of a palette or grey PNG or TIFF of 8 or 16 bits, under a picture's limits.
 
     Raises:
         ImageError: the file is missing, damaged, too large, or of another kind.
@@ -89,12 +89,19 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "H W"]:
     name, data = _read_bytes(path)
     with _open(data, name) as image:
         _check_size(name, image.size, MAX_PIXELS)
-        if image.mode not in ("P", "L"):
-            raise ImageError(f"{name}: mode {image.mode}; a mask is an 8-bit palette or grey PNG")
+        if image.mode not in ("P", "L") and not image.mode.startswith("I"):
+            raise ImageError(
+                f"{name}: mode {image.mode}; a mask is a palette or grey PNG or TIFF of class ids"
+            )
         try:
-            return np.array(image)
+            numbers = np.array(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise ImageError(f"{name}: is damaged ({_one_line(error)})") from error
+    if numbers.dtype == np.uint8:
+        return numbers
+    if numbers.min() < 0 or numbers.max() > 65535:
+        raise ImageError(f"{name}: ids {numbers.min()} to {numbers.max()}; they lie in 0 to 65535")
+    return numbers.astype(np.uint16)
 
 
 def source_name(source: ImageSource) -> str | None:

@@ -22,8 +22,9 @@ class LabelSet:
     """The labels to look for, in order, each with the names by which it may be called.
 
     Attributes:
-        labels: the user's words, as results show them.
-        names: of each label, the synonyms that are put into prompts.
+        labels: the user's words, as results show them; no two alike.
+        names: of each label, the synonyms that are put into prompts. What a user gives has no name
+            twice; published lists do ("crane", the machine and the bird).
     """
 
     labels: tuple[str, ...]
@@ -41,7 +42,6 @@ class LabelSet:
             for name in names:
                 _check_name(name)
         _check_unique(self.labels)
-        _check_unique([name for names in self.names for name in names])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,18 +68,20 @@ class LabelSet:
         if isinstance(labels, str):
             return parse_labels(labels)
         if isinstance(labels, Mapping):
-            names = [_split(each) if isinstance(each, str) else each for each in labels.values()]
-            return cls(
-                labels=tuple(_tidy(label) for label in labels),
-                names=tuple(tuple(_tidy(name) for name in each) for each in names),
-            )
+            given = [_split(each) if isinstance(each, str) else each for each in labels.values()]
+            names = tuple(tuple(_tidy(name) for name in each) for each in given)
+            label_set = cls(tuple(_tidy(label) for label in labels), names)
+            _check_unique([name for each in names for name in each])
+            return label_set
         if not isinstance(labels, Sequence):
             raise TypeError(
                 f"labels came as {type(labels).__name__}; give a list of names, a mapping of each "
                 "label to its synonyms, a text such as 'dog, sofa|couch', or a standard list's name"
             )
-        split = [_split(label) for label in labels]
-        return cls(labels=tuple(each[0] for each in split), names=tuple(split))
+        names = tuple(_split(label) for label in labels)
+        label_set = cls(tuple(each[0] for each in names), names)
+        _check_unique([name for each in names for name in each])
+        return label_set
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,7 @@ def parse_labels(text: str) -> LabelSet:
         raise ValueError(unknown("class list", word, lists, f"Known are {', '.join(lists)}"))
     if not word:
         raise ValueError("no labels came; give at least one, such as 'dog'")
-    split = [_split(label) for label in text.split(",")]
-    return LabelSet(labels=tuple(each[0] for each in split), names=tuple(split))
+    return LabelSet.of(text.split(","))
 
 
 def build_prompts(labels: LabelSet, templates: Sequence[str] = ("{}",)) -> list[list[str]]:

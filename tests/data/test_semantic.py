@@ -20,8 +20,8 @@ def test_ids_become_positions_in_the_list_of_names(own_data):
 
 def test_another_ignored_id_becomes_255(own_data):
     path = own_data / "classes.json"
-    path.write_text(json.dumps({"classes": {"2": "red", "255": "void"}, "ignore": 7}))
-    with pytest.raises(ValueError, match="0 to 254"):
+    path.write_text(json.dumps({"classes": {"2": "red", "7": "void"}, "ignore": 7}))
+    with pytest.raises(ValueError, match="id 7 is ignored, but also names 'void'"):
         read_semantic_folder(own_data, "val")
     path.write_text(json.dumps({"classes": {"2": "red"}, "ignore": 7}))
     mask = np.full((40, 60), 7, np.uint8)

@@ -1,29 +1,116 @@
-"""Photographs with label maps, in the layout of one's own data.
+"""Photographs with label maps: the data set, its classes, and the words that a model is asked for.
 
-ROOT/classes.json                 {"classes": {"0": "sky", ...}, "ignore": 255}
+The layout of one's own data:
+
+ROOT/classes.json                 {"classes": {"0": "sky", "1": "sofa|couch", ...}, "ignore": 255}
 ROOT/SPLIT/images/NAME.jpg        photographs (jpg, jpeg, png, webp, bmp)
-ROOT/SPLIT/masks/NAME.png         palette or grey PNG of the photograph's size: class ids
+ROOT/SPLIT/masks/NAME.png         palette or grey PNG, or TIFF, of the photograph's size: class ids
+
+Without splits, ROOT/images and ROOT/masks.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt, UInt8
 
 from lexiseg.images import read_image, read_label_map
+from lexiseg.prompts import LabelSet
+from lexiseg.result import none_index
 
 IGNORE_INDEX = 255
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+MASK_SUFFIXES = (".png", ".tif", ".tiff")
+LARGEST_ID = 65535
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model is asked for on a data set, and which class each answer is.
+
+    Attributes:
+        labels: the words.
+        classes: of each label, the position of its class in the data set's ``class_names``.
+        none: the class of a pixel that gets none of the labels; None where every pixel has one.
+        background: names that compete with the labels and, where they win, leave a pixel without
+            one; used where ``none`` is a class and no threshold is given.
+    """
+
+    labels: LabelSet
+    classes: tuple[int, ...]
+    none: int | None = None
+    background: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels came with {len(self.classes)} classes")
+
+    @classmethod
+    def one_each(cls, labels: LabelSet) -> "Vocabulary":
+        """Label ``i`` is class ``i``."""
+        return cls(labels, tuple(range(len(labels))))
+
+    def to_classes(self, label_map: UInt[np.ndarray, "H W"], nothing: int) -> np.ndarray:
+        """A label map in positions of classes.
+
+        Args:
+            label_map: positions in ``labels``, and ``none_index`` where there is none.
+            nothing: the id of a pixel without a class.
+        """
+        table = np.full(none_index(len(self.labels)) + 1, nothing, np.int64)
+        table[: len(self.classes)] = self.classes
+        if self.none is not None:
+            table[-1] = self.none
+        return table[label_map]
+
+
+@runtime_checkable
+class Truth(Protocol):
+    """Where the label map of one photograph comes from."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def file(self) -> Path:
+        """The file that holds it."""
+        ...
+
+    def read(self) -> Integer[np.ndarray, "H W"]:
+        """The class ids as they are stored."""
+        ...
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A label map in a file of its own."""
+
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.file)
+
+    def read(self) -> UInt[np.ndarray, "H W"]:
+        """The class ids, 8 or 16 bits."""
+        return read_label_map(self.file)
 
 
 @dataclass(frozen=True)
 class SemanticSample:
-    """One photograph, its label map (positions in ``class_names``; 255: not judged) and name."""
+    """One photograph, its label map (positions in ``class_names``) and name."""
 
     image: UInt8[np.ndarray, "H W 3"]
-    label_map: UInt8[np.ndarray, "H W"]
+    label_map: UInt[np.ndarray, "H W"]
     name: str
 
 
@@ -33,20 +120,46 @@ class SemanticDataset:
 
     Attributes:
         name: what tables call it.
-        class_names: the classes, in the order of their ids.
-        class_ids: the number that stands for each of them in the mask files.
-        ignored_id: the number in the mask files that no score counts.
-        pairs: (photograph, mask) files.
+        split: which part of it this is.
+        class_names: the classes, in the order of the confusion matrix.
+        class_ids: the number that stands for each of them in the stored label maps.
+        ignored_ids: the numbers there that no score counts.
+        images: the photographs.
+        truths: the label map of each.
+        vocabularies: the words for the classes; "default", and others by the name of the authors
+            who use them.
+        palette: RGB of each class as the benchmark's authors draw it; None where they do not.
     """
 
     name: str
+    split: str
     class_names: tuple[str, ...]
     class_ids: tuple[int, ...]
-    ignored_id: int
-    pairs: tuple[tuple[Path, Path], ...]
+    ignored_ids: frozenset[int]
+    images: tuple[Path, ...]
+    truths: tuple[Truth, ...]
+    vocabularies: Mapping[str, Vocabulary] = field(repr=False)
+    palette: tuple[tuple[int, int, int], ...] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.truths):
+            raise ValueError(f"{len(self.images)} photographs, but {len(self.truths)} label maps")
+        if len(self.class_ids) != len(self.class_names):
+            raise ValueError(f"{len(self.class_names)} classes, but {len(self.class_ids)} ids")
+        if "default" not in self.vocabularies:
+            raise ValueError(f"{self.name} has no default vocabulary")
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.images)
+
+    @property
+    def ignore_index(self) -> int:
+        """What a sample's label map holds where nobody judged: 255, or 65535 with 16 bits."""
+        return none_index(len(self.class_names))
+
+    def vocabulary(self, authors: str | None = None) -> Vocabulary:
+        """The words of these authors, where they have some for this data set; else the default."""
+        return self.vocabularies.get(authors or "default", self.vocabularies["default"])
 
     def __getitem__(self, index: int) -> SemanticSample:
         """Read one pair.
@@ -54,26 +167,54 @@ class SemanticDataset:
         Raises:
             ValueError: the mask has another size than the photograph, or an id without a name.
         """
-        image_path, mask_path = self.pairs[index]
-        image = read_image(image_path)
-        label_map = read_label_map(mask_path)
-        if label_map.shape != image.shape[:2]:
+        image = read_image(self.images[index])
+        truth = self.truths[index]
+        stored = truth.read()
+        if stored.shape != image.shape[:2]:
             raise ValueError(
-                f"{mask_path}: {label_map.shape} (height, width), but the photograph "
-                f"{image_path.name} is {image.shape[:2]}; a mask has exactly its photograph's size"
+                f"{truth.name}: {stored.shape} (height, width), but the photograph "
+                f"{self.images[index].name} is {image.shape[:2]}; a mask has exactly its "
+                "photograph's size"
             )
-        strange = set(np.unique(label_map).tolist()) - {*self.class_ids, self.ignored_id}
-        if strange:
+        lowest, highest = int(stored.min()), int(stored.max())
+        if lowest < 0 or highest > LARGEST_ID:
             raise ValueError(
-                f"{mask_path}: class ids {sorted(strange)} have no name; classes.json names "
-                f"{list(self.class_ids)} and ignores {self.ignored_id}"
+                f"{truth.name}: ids {lowest} to {highest}; they lie in 0 to {LARGEST_ID}"
             )
-        position = np.full(256, IGNORE_INDEX, np.uint8)
-        position[list(self.class_ids)] = np.arange(len(self.class_ids))
-        return SemanticSample(image, position[label_map], image_path.stem)
+        positions = self._positions[stored]
+        if int(positions.max()) == _NO_NAME:
+            strange = np.unique(stored[positions == _NO_NAME]).tolist()
+            raise ValueError(
+                f"{truth.name}: class ids {_few(strange)} have no name; {self.name} has "
+                f"{_few(self.class_ids)} and ignores {_few(sorted(self.ignored_ids))}"
+            )
+        dtype = np.uint8 if self.ignore_index == IGNORE_INDEX else np.uint16
+        label_map = np.minimum(positions, self.ignore_index).astype(dtype)
+        return SemanticSample(image, label_map, self.images[index].stem)
+
+    def fingerprint(self) -> str:
+        """A digest of which files and classes these are, by names and sizes."""
+        digest = hashlib.sha256()
+        for part in (self.class_names, self.class_ids, sorted(self.ignored_ids)):
+            digest.update(repr(part).encode())
+        for image, truth in zip(self.images, self.truths, strict=True):
+            sizes = (image.stat().st_size, truth.file.stat().st_size)
+            digest.update(repr((image.name, truth.file.name, sizes)).encode("utf-8", "replace"))
+        return digest.hexdigest()
+
+    @cached_property
+    def _positions(self) -> UInt[np.ndarray, "65536"]:
+        """Of each id that can be stored, the position of its class, or what is wrong with it."""
+        positions = np.full(LARGEST_ID + 1, _NO_NAME, np.uint16)
+        positions[list(self.class_ids)] = np.arange(len(self.class_ids))
+        positions[list(self.ignored_ids)] = _IGNORED
+        return positions
 
 
-def read_semantic_folder(root: str | Path, split: str) -> SemanticDataset:
+_NO_NAME, _IGNORED = 65535, 65534
+
+
+def read_semantic_folder(root: str | Path, split: str = "val") -> SemanticDataset:
     """The data set of a folder in the layout above.
 
     Raises:
@@ -83,27 +224,55 @@ def read_semantic_folder(root: str | Path, split: str) -> SemanticDataset:
     description = root / "classes.json"
     if not description.is_file():
         raise ValueError(f"{description} is missing: it names the classes of {root}")
-    classes, ignored_id = _read_classes(description)
-    if not classes or not all(0 <= index < IGNORE_INDEX for index in classes):
-        raise ValueError(f"{description}: class ids are {sorted(classes)}; they lie in 0 to 254")
-    folder = root / split / "images"
-    if not folder.is_dir():
+    names, ids, ignored_id = _read_classes(description)
+    part = root if (root / "images").is_dir() else root / split
+    if not (part / "images").is_dir():
         splits = sorted(p.parent.name for p in root.glob("*/images"))
-        raise ValueError(f"{folder} is missing; {root} has the splits {splits}")
+        raise ValueError(f"{part / 'images'} is missing; {root} has the splits {splits}")
+    images = list_images(part / "images")
+    labels = LabelSet.of(names)
+    return SemanticDataset(
+        name=root.name or root.resolve().name,
+        split=split,
+        class_names=labels.labels,
+        class_ids=ids,
+        ignored_ids=frozenset({ignored_id}),
+        images=images,
+        truths=tuple(MaskFile(mask) for mask in _masks(images, part / "masks")),
+        vocabularies={"default": Vocabulary.one_each(labels)},
+    )
+
+
+def list_images(folder: Path) -> tuple[Path, ...]:
+    """The photographs in a folder, sorted by name.
+
+    Raises:
+        ValueError: there are none.
+    """
     images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise ValueError(f"{folder} holds no photographs ({', '.join(IMAGE_SUFFIXES)})")
-    pairs = tuple((path, root / split / "masks" / f"{path.stem}.png") for path in images)
-    lacking = [str(mask) for _, mask in pairs if not mask.is_file()]
+    return tuple(images)
+
+
+def _masks(images: Sequence[Path], folder: Path) -> list[Path]:
+    """The mask of each photograph: the same name, another ending."""
+    there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    masks, lacking = [], []
+    for image in images:
+        names = [image.stem + suffix for suffix in MASK_SUFFIXES]
+        found = next((name for name in names if name in there), None)
+        if found is None:
+            lacking.append(str(folder / names[0]))
+        else:
+            masks.append(folder / found)
     if lacking:
         raise ValueError(f"{len(lacking)} photographs have no mask, the first {lacking[0]}")
-    ids = tuple(sorted(classes))
-    names = tuple(classes[index] for index in ids)
-    return SemanticDataset(root.name, names, ids, ignored_id, pairs)
+    return masks
 
 
-def _read_classes(description: Path) -> tuple[dict[int, str], int]:
-    """The name of each class id, and the id that is ignored."""
+def _read_classes(description: Path) -> tuple[list[str], tuple[int, ...], int]:
+    """The names by rising id, the ids, and the id that is ignored."""
     form = 'it must be {"classes": {"0": "sky", ...}, "ignore": 255}'
     try:
         listed = json.loads(description.read_text(encoding="utf-8"))
@@ -113,6 +282,26 @@ def _read_classes(description: Path) -> tuple[dict[int, str], int]:
         raise ValueError(f"{description} cannot be understood ({error!r}); {form}") from error
     if not all(isinstance(name, str) and name.strip() for name in classes.values()):
         raise ValueError(f"{description} has a class whose name is no text; {form}")
-    if len({name.casefold() for name in classes.values()}) < len(classes):
-        raise ValueError(f"{description} gives one name to two classes; name each differently")
-    return classes, ignored_id
+    if not classes or not all(0 <= index <= LARGEST_ID for index in classes):
+        raise ValueError(
+            f"{description}: class ids are {_few(sorted(classes))}; they lie in 0 to {LARGEST_ID}"
+        )
+    if ignored_id in classes:
+        raise ValueError(
+            f"{description}: id {ignored_id} is ignored, but also names {classes[ignored_id]!r}"
+        )
+    if not 0 <= ignored_id <= LARGEST_ID:
+        raise ValueError(f"{description}: ignore is {ignored_id}; ids lie in 0 to {LARGEST_ID}")
+    ids = tuple(sorted(classes))
+    names = [classes[index] for index in ids]
+    try:
+        LabelSet.of(names)
+    except ValueError as error:
+        raise ValueError(f"{description}: {error}") from error
+    return names, ids, ignored_id
+
+
+def _few(ids: Sequence[int], most: int = 12) -> str:
+    """A list of numbers that does not fill the screen."""
+    shown = ", ".join(map(str, ids[:most]))
+    return f"[{shown}, ... {ids[-1]}]" if len(ids) > most else f"[{shown}]"

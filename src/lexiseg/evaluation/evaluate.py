@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lexiseg.data.semantic import IGNORE_INDEX, SemanticDataset
+from lexiseg.data.semantic import SemanticDataset
 from lexiseg.evaluation.metrics import ConfusionMatrix, SemanticScores
 from lexiseg.prompts import LabelSet, LabelsLike
 from lexiseg.segmenter import Segmenter
@@ -32,7 +32,7 @@ def evaluate(
             f"{len(words)} labels came for the {len(dataset.class_names)} classes of "
             f"{dataset.name}; give one for each, in order"
         )
-    matrix = ConfusionMatrix(len(words), ignore_index=IGNORE_INDEX)
+    matrix = ConfusionMatrix(len(words), ignore_index=dataset.ignore_index)
     for index in range(len(dataset)):
         sample = dataset[index]
         matrix.update(segmenter(sample.image, words).label_map, sample.label_map)

@@ -1,7 +1,7 @@
 """All that the rest of the library knows of a method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
@@ -49,12 +49,16 @@ class Protocol:
         tiling: how windows slide; None for the whole image at once.
         texts_at_most: so many texts take part in a view; None for all.
         first_synonym: True where a label's first name alone is encoded, as some authors do.
+        authors: whose names for the classes of a benchmark are meant; None for the default ones.
+        thresholds: of a benchmark by name, the score that the best label must reach.
     """
 
     preprocess: Preprocess
     tiling: Tiling | None = None
     texts_at_most: int | None = None
     first_synonym: bool = False
+    authors: str | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -223,8 +223,12 @@ def clip_protocols(size: int, patch: int) -> dict[str, Protocol]:
     squashed = replace(mapper, pad_multiple=32, crop_padding=False, squash=(size, size))
     return {
         "default": Protocol(keep_aspect),
-        "published": Protocol(mapper, tiling, texts_at_most=256, first_synonym=True),
-        "published_whole": Protocol(squashed, texts_at_most=256, first_synonym=True),
+        "published": Protocol(
+            mapper, tiling, texts_at_most=256, first_synonym=True, authors="catseg"
+        ),
+        "published_whole": Protocol(
+            squashed, texts_at_most=256, first_synonym=True, authors="catseg"
+        ),
     }
 
 
