@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.parity import COMPACT, FULL, THINNING
+from tests.parity import COMPACT, FULL, PACKED, THINNING, pack_photo
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Arrays:
     Attributes:
         file: its name.
         complete: arrays kept as they are, the inputs above all; "*" keeps all.
+        photos: arrays of H x W x 3 bytes, kept as they are, but packed.
         left_out: arrays that are not copied.
+        only: the arrays that are copied, where that is not all others.
         limit: most numbers that are kept of any other array.
     """
 
@@ -33,6 +35,8 @@ class Arrays:
     complete: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     limit: int = 4096
+    photos: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Recipe:
     json_files: tuple[str, ...]
     arrays: tuple[Arrays, ...]
 
+
+FREEDA_SUPERPIXELS = ("voc20", "context59_ade", "stuff", "cityscapes", "default_string")
 
 RECIPES = {
     "clip": Recipe(
@@ -69,6 +75,40 @@ RECIPES = {
             # The image is that of sliding_rocket.
             Arrays("vitb384_whole_rocket.npz", ("class_names",), ("image",), limit=800),
             Arrays("vitb384_train.npz", complete=("images", "labels", "class_names"), limit=800),
+        ),
+    ),
+    "cris": Recipe(
+        json_files=(),
+        arrays=(
+            Arrays("lmdb_records.npz", ("*",), left_out=("train_image",)),
+            Arrays("metrics.npz", ("*",), left_out=("logits", "mat_inv")),
+        ),
+    ),
+    "segclip": Recipe(
+        json_files=(),
+        arrays=(
+            Arrays(
+                "train_2.npz",
+                ("superpixels0", "superpixels1", "coord"),
+                photos=("photo0_uint8",),
+                only=(
+                    *("photo0_uint8", "superpixels0", "superpixels1", "coord"),
+                    *("superpixel_patch_ids", "superpixel_patch_ids_whole0"),
+                    "superpixel_patch_ids_whole1",
+                ),
+            ),
+            Arrays("seg_voc.npz", ("label_map",), only=("label_map",)),
+            Arrays("seg_voc_lowthr.npz", ("label_map",), only=("label_map",)),
+        ),
+    ),
+    "freeda": Recipe(
+        json_files=(),
+        arrays=(
+            Arrays(
+                "superpixels.npz",
+                photos=("image_rgb",),
+                only=("image_rgb", *(f"labels_{name}" for name in FREEDA_SUPERPIXELS)),
+            ),
         ),
     ),
 }
@@ -94,8 +134,11 @@ def _thin_file(arrays: Arrays, source: Path, target: Path) -> dict[str, dict[str
     kept: dict[str, np.ndarray] = {}
     rules: dict[str, dict[str, object]] = {}
     with np.load(source / arrays.file) as file:
-        for key in (key for key in file.files if key not in arrays.left_out):
+        for key in (key for key in arrays.only or file.files if key not in arrays.left_out):
             values = file[key]
+            if key in arrays.photos:
+                kept[key + PACKED] = pack_photo(values)
+                continue
             is_complete = key in arrays.complete or "*" in arrays.complete
             steps = [1] * values.ndim if is_complete else _steps(values.shape, arrays.limit)
             kept[key] = values[tuple(slice(None, None, step) for step in steps)]

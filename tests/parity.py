@@ -32,6 +32,7 @@ FULL = REPOSITORY.parent / "shared" / "parity"
 COMPACT = REPOSITORY / "tests" / "parity_cases"
 SOURCES = ("compact", "full")
 THINNING = "thinning.json"  # beside the compact arrays: how each was thinned out
+PACKED = ".packed"  # ends the name of a photograph that pack_photo has gone over
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,12 @@ class Cases:
     def open(self, name: str) -> Case:
         """A recording by its file's name."""
         with np.load(self.folder / name) as file:
-            arrays = {key: file[key] for key in file.files}
+            arrays = {
+                key.removesuffix(PACKED): unpack_photo(file[key])
+                if key.endswith(PACKED)
+                else file[key]
+                for key in file.files
+            }
         thinning = self.folder / THINNING
         rules = json.loads(thinning.read_text()) if thinning.is_file() else {}
         return Case(name, arrays, rules.get(name, {}))
@@ -126,6 +132,20 @@ def cases(method: str, source: str) -> Cases:
             pytest.fail(f"{reason}, and CI must not skip them")
         pytest.skip(reason)
     return Cases(folder)
+
+
+def pack_photo(photo: np.ndarray) -> np.ndarray:
+    """The same numbers, as differences that zip packs a third smaller."""
+    colours = photo.copy()
+    colours[..., ::2] -= photo[..., 1:2]
+    return np.diff(colours.transpose(2, 0, 1), axis=2, prepend=np.uint8(0))
+
+
+def unpack_photo(packed: np.ndarray) -> np.ndarray:
+    """The photograph that ``pack_photo`` was given."""
+    colours = np.cumsum(packed, axis=2, dtype=np.uint8).transpose(1, 2, 0)
+    colours[..., ::2] += colours[..., 1:2]
+    return np.ascontiguousarray(colours)
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,10 @@ import sys
 import pytest
 
 HEAVY = ["torch", "numpy", "PIL", "typer", "rich"]
-EXTRAS = ["accelerate", "fastapi", "gradio", "faiss", "diffusers", "sklearn", "tokenizers"]
+EXTRAS = [
+    *("accelerate", "diffusers", "faiss", "fastapi", "gradio", "lmdb", "scipy", "skimage"),
+    *("sklearn", "tokenizers"),
+]
 
 
 def loaded_after(code: str) -> set[str]:
@@ -23,7 +26,9 @@ def test_import_loads_nothing_heavy() -> None:
     assert not loaded & {*HEAVY, *EXTRAS}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["segment", "--help"], ["models", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["segment", "--help"], ["data", "--help"], ["evaluate", "--help"]]
+)
 def test_help_loads_no_torch(words: list[str]) -> None:
     code = (
         "import sys\nfrom lexiseg.apps.cli import main\n"

@@ -80,16 +80,19 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> UInt8[np
         return _decode(image, name)
 
 
-def read_label_map(path: str | os.PathLike[str]) -> UInt[np.ndarray, "H W"]:
-    """The numbers of a palette or grey PNG or TIFF of 8 or 16 bits, under a picture's limits.
+def read_label_map(source: str | os.PathLike[str] | bytes) -> UInt[np.ndarray, "H W"]:
+    """The numbers of a palette or grey PNG or TIFF of 1, 8 or 16 bits, under a picture's limits.
+
+    Args:
+        source: a path, or the bytes of a file.
 
     Raises:
         ImageError: the file is missing, damaged, too large, or of another kind.
     """
-    name, data = _read_bytes(path)
+    name, data = _read_bytes(source)
     with _open(data, name) as image:
         _check_size(name, image.size, MAX_PIXELS)
-        if image.mode not in ("P", "L") and not image.mode.startswith("I"):
+        if image.mode not in ("1", "P", "L") and not image.mode.startswith("I"):
             raise ImageError(
                 f"{name}: mode {image.mode}; a mask is a palette or grey PNG or TIFF of class ids"
             )
@@ -97,8 +100,8 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt[np.ndarray, "H W"]:
             numbers = np.array(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise ImageError(f"{name}: is damaged ({_one_line(error)})") from error
-    if numbers.dtype == np.uint8:
-        return numbers
+    if numbers.dtype in (np.uint8, np.bool_):
+        return numbers.astype(np.uint8)
     if numbers.min() < 0 or numbers.max() > 65535:
         raise ImageError(f"{name}: ids {numbers.min()} to {numbers.max()}; they lie in 0 to 65535")
     return numbers.astype(np.uint16)

@@ -84,14 +84,22 @@ class Machine:
     Args:
         stream: positioned at the pickle's start; afterwards at its end.
         allows: which names the pickle may hold.
+        most_opcodes: a longer pickle is refused; None is a million, what weights need.
 
     Attributes:
         storages: those that the pickle names, by key.
     """
 
-    def __init__(self, stream: Any, allows: Callable[[Global], bool]) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        allows: Callable[[Global], bool],
+        *,
+        most_opcodes: int | None = None,
+    ) -> None:
         self.stream = stream
         self.allows = allows
+        self.most_opcodes = MOST_OPCODES if most_opcodes is None else most_opcodes
         self.storages: dict[str, StorageRef] = {}
         self._stack: list[Any] = []
         self._marks: list[int] = []
@@ -105,8 +113,10 @@ class Machine:
         """
         try:
             for count, (opcode, argument, _) in enumerate(pickletools.genops(self.stream)):
-                if count > MOST_OPCODES:
-                    raise UnsafeCheckpointError(f"a pickle has more than {MOST_OPCODES} opcodes")
+                if count > self.most_opcodes:
+                    raise UnsafeCheckpointError(
+                        f"a pickle has more than {self.most_opcodes} opcodes"
+                    )
                 self._step(opcode.name, argument)
             return self._stack.pop()
         except UnsafeCheckpointError:

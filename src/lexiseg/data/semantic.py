@@ -189,7 +189,8 @@ class SemanticDataset:
                 f"{_few(self.class_ids)} and ignores {_few(sorted(self.ignored_ids))}"
             )
         dtype = np.uint8 if self.ignore_index == IGNORE_INDEX else np.uint16
-        label_map = np.minimum(positions, self.ignore_index).astype(dtype)
+        positions = np.where(positions == _IGNORED, self.ignore_index, positions)
+        label_map = positions.astype(dtype)
         return SemanticSample(image, label_map, self.images[index].stem)
 
     def fingerprint(self) -> str:

@@ -1,0 +1,112 @@
+"""JSON files of data sets: rows, COCO's tables, and paths that must not lead outside."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+Row = Mapping[str, Any]
+COCO_FORM = 'COCO\'s {"images": [...], "categories": [...], "annotations": [...]}'
+
+
+def read_json(path: Path, *, form: str) -> Any:
+    """The content of a file.
+
+    Args:
+        path: of the file.
+        form: what it should hold, for the messages.
+
+    Raises:
+        ValueError: it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing; it holds {form}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); it holds {form}") from error
+
+
+def rows_of(path: Path, content: Any, *, form: str) -> Sequence[Row]:
+    """The rows of a list of objects.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise ValueError(f"{path} is not what it should be; it holds {form}")
+    return content
+
+
+def read_coco_tables(path: Path) -> dict[str, dict[int | str, Row]]:
+    """The images, categories and annotations of a COCO JSON file, each by its id.
+
+    Raises:
+        ValueError: the file is missing or of another form, or an id is missing or stands twice.
+    """
+    content = read_json(path, form=COCO_FORM)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no JSON object; it holds {COCO_FORM}")
+    return {
+        key: _by_id(path, key, rows_of(path, content.get(key), form=COCO_FORM))
+        for key in ("images", "categories", "annotations")
+    }
+
+
+def size_of(path: Path, image: Row) -> tuple[int, int]:
+    """(height, width) that a row of the images declares.
+
+    Raises:
+        ValueError: they are no whole numbers.
+    """
+    size = (image.get("height"), image.get("width"))
+    if not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(
+            f"{path}: image {image['id']} has height {size[0]!r} and width {size[1]!r}; both are "
+            "whole numbers of pixels"
+        )
+    return size  # type: ignore[return-value]
+
+
+def _by_id(path: Path, key: str, rows: Sequence[Row]) -> dict[int | str, Row]:
+    found: dict[int | str, Row] = {}
+    for row in rows:
+        identity = row.get("id")
+        if not isinstance(identity, int | str):
+            raise ValueError(f"{path}: one of the {key} has the id {identity!r}; give it a number")
+        if identity in found:
+            raise ValueError(f"{path}: two of the {key} have the id {identity!r}; ids are unique")
+        found[identity] = row
+    return found
+
+
+def inside(root: Path, name: Any, *, source: str) -> Path:
+    """The file of a name that a data set gives, below its folder.
+
+    Args:
+        root: the folder.
+        name: a path relative to it, with "/" between folders.
+        source: where the name was found, for the message.
+
+    Raises:
+        ValueError: the name is no text, or leads outside.
+    """
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ValueError(f"{source}: a file is called {name!r}; give a path relative to {root}")
+    given = PureWindowsPath(name)  # which takes both separators and knows drives
+    if given.is_absolute() or given.anchor or ".." in given.parts:
+        raise ValueError(f"{source}: the path {name!r} leads outside of {root}, where it must stay")
+    return root / name
+
+
+def check_all_there(files: Iterable[Path], *, source: str) -> None:
+    """Every file exists.
+
+    Raises:
+        ValueError: some do not; the message counts them and names the first.
+    """
+    missing = [file for file in dict.fromkeys(files) if not file.is_file()]
+    if missing:
+        raise ValueError(
+            f"{source}: {len(missing)} of its files are missing, the first {missing[0]}"
+        )
