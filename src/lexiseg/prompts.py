@@ -12,6 +12,7 @@ from typing import Any
 from lexiseg.registry import unknown
 
 MAX_NAME_LENGTH = 256
+LIST_ALIASES = {"context59": "pc59", "context459": "pc459", "coco_stuff": "stuff171"}
 
 LabelsLike = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 BackgroundLike = None | int | float | str | Sequence[str]
@@ -152,9 +153,10 @@ def parse_labels(text: str) -> LabelSet:
     """
     word = text.strip().lower()
     lists = list_names()
-    if word in lists:
+    if word in lists or word in LIST_ALIASES:
         return standard_list(word)
-    if re.fullmatch(r"[a-z_]+\d\d+", word) or any(word == re.sub(r"\d+$", "", n) for n in lists):
+    stems = {re.sub(r"\d+$", "", name) for name in lists} - {"pc", "stuff"}  # these are words
+    if re.fullmatch(r"[a-z_]+\d\d+", word) or word in stems:
         raise ValueError(unknown("class list", word, lists, f"Known are {', '.join(lists)}"))
     if not word:
         raise ValueError("no labels came; give at least one, such as 'dog'")
@@ -204,16 +206,47 @@ def list_names() -> list[str]:
 
 
 @functools.cache
-def standard_list(name: str) -> LabelSet:
+def standard_list(name: str, authors: str | None = None) -> LabelSet:
     """A bundled list of class names, in its published order.
+
+    Args:
+        name: one of :func:`list_names`, or another usual name such as "context59".
+        authors: whose names to put under the labels, such as "catseg": those that they publish,
+            blanks and repeated names included, or else each label's first name alone. None takes
+            the labels' own synonyms.
 
     Raises:
         ValueError: no such list; the message gives the nearest one.
     """
+    content = _read_list(name)
+    names = tuple(_split(label) for label in content["labels"])
+    label_set = LabelSet(tuple(each[0] for each in names), names)
+    if authors is None:
+        return label_set
+    published = content.get("published", {}).get(authors)
+    if published is None:
+        return label_set.first_names()
+    return LabelSet(label_set.labels, tuple(tuple(each.split("|")) for each in published))
+
+
+def standard_palette(name: str) -> tuple[tuple[int, int, int], ...] | None:
+    """RGB of each label of a bundled list as the benchmark is usually drawn; None: no usual one.
+
+    Raises:
+        ValueError: no such list; the message gives the nearest one.
+    """
+    colours = _read_list(name).get("palette")
+    if colours is None:
+        return None
+    return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colours)
+
+
+def _read_list(name: str) -> Any:
     lists = list_names()
-    if name not in lists:
+    file = LIST_ALIASES.get(name, name)
+    if file not in lists:
         raise ValueError(unknown("class list", name, lists, f"Known are {', '.join(lists)}"))
-    return LabelSet.of(_read("class_lists", name)["labels"])
+    return _read("class_lists", file)
 
 
 def _names_in(folder: str) -> list[str]:
