@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lexiseg.apps.data import app as data
 from lexiseg.apps.evaluate import evaluate
 from lexiseg.apps.files import expand, output_names
 from lexiseg.apps.terminal import (
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 
 
+app.add_typer(data, name="data")
 app.command(epilog="Example: `lexiseg evaluate catseg_lite maskclip_lite my_photos --split val`")(
     evaluate
 )
@@ -74,8 +76,8 @@ def segment(
     labels: Annotated[
         str,
         typer.Option(
-            help="Labels between commas, synonyms between bars; or a standard list: voc20, coco80, "
-            "msrc21."
+            help="Labels between commas, synonyms between bars; or a standard list, such as voc20, "
+            "coco80, ade150, pc59, stuff171, cityscapes19."
         ),
     ],
     model: Annotated[
