@@ -1,0 +1,290 @@
+"""Image-text pairs in tar shards of the webdataset form, read at random places without unpacking.
+
+The webdataset package streams, but a run that resumes bit for bit has to ask for sample i; its
+sibling wids gives that, for shards that were described in a JSON file beforehand.
+
+A sample is the members that share a key: the name up to the first dot after its folder. ``000.jpg``
+and ``000.txt`` are one sample. The image is jpg, jpeg, png or webp; the caption is a txt, or the
+"caption" of a json, which may list several. Names are only compared: they never reach the disk.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import tarfile
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Int64
+
+from lexiseg.data.captions.files import Texts
+
+IMAGE_KINDS = ("jpg", "jpeg", "png", "webp")
+TEXT_KINDS = ("txt", "json")  # the first that a sample has is taken
+LARGEST_TEXT = 1 << 20
+_COMPRESSED = {  # how such a file starts, and what unpacks it
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ": "unxz",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+}
+_SHARD = re.compile(r".*\.(tar(\.(gz|bz2|xz|zst))?|tgz)", re.DOTALL)
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # key and kind, as webdataset has it
+_INDEX_VERSION = 1
+_BLOCK = 512
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Where the pairs of one tar are; a sample with several captions has as many pairs.
+
+    Attributes:
+        path: the tar.
+        size: of the tar when it was indexed, in bytes.
+        modified: when the tar was last changed, in nanoseconds.
+        keys: of each pair.
+        captions: of each pair.
+        places: of each pair, where its image starts in the tar and how long it is, in bytes.
+    """
+
+    path: Path
+    size: int
+    modified: int
+    keys: Texts
+    captions: Texts
+    places: Int64[np.ndarray, "N 2"]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def read_image(self, index: int) -> bytes:
+        """The image file of one pair.
+
+        Raises:
+            ValueError: the tar is not the one that was indexed.
+        """
+        start, length = map(int, self.places[index])
+        # Opened anew each time, which is cheap: nothing to share between workers, or to run out of.
+        with self.path.open("rb") as file:
+            now = os.fstat(file.fileno())
+            if (now.st_size, now.st_mtime_ns) != (self.size, self.modified):
+                raise ValueError(
+                    f"{self.path} was changed after it was indexed; open the data set anew"
+                )
+            file.seek(start)
+            return file.read(length)
+
+
+def find_shards(source: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    """The tars of a pattern such as ``cc3m-{00000..00331}.tar``, of a folder, or of a list.
+
+    Raises:
+        ValueError: there are none, or some are missing.
+    """
+    if isinstance(source, (str, Path)):
+        folder = Path(source)
+        if folder.is_dir():
+            paths = sorted(p for p in folder.iterdir() if _SHARD.fullmatch(p.name))
+        else:
+            paths = [Path(name) for name in _expand(str(source))]
+    else:
+        paths = [Path(name) for part in source for name in _expand(str(part))]
+    if not paths:
+        raise ValueError(
+            f"{source} holds no pairs; allowed are tar shards (*.tar), or photographs with a "
+            "captions.json"
+        )
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(paths)} shards are missing, the first {missing[0]}"
+        )
+    return tuple(paths)
+
+
+def index_shard(path: Path, folder: Path | None = None) -> Shard:
+    """Where the pairs of a tar are; read from the index file where that is up to date.
+
+    Args:
+        path: the tar.
+        folder: where the index file is kept; None keeps it beside the tar as
+            ``NAME.tar.index.npz``. Where it cannot be written, the tar is indexed each time.
+
+    Raises:
+        ValueError: the tar is cut off, damaged or compressed, holds no pair, or a caption in it
+            cannot be read.
+    """
+    status = path.stat()
+    file = path.with_name(f"{path.name}.index.npz")
+    if folder is not None:  # tars of two data sets may have the same name
+        digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+        file = folder / f"{path.stem}.{digest}.index.npz"
+    shard = _read_index(file, path, status)
+    if shard is None:
+        keys, captions, places = [], [], []
+        for key, texts, place in _samples(path):
+            keys += [key] * len(texts)
+            captions += texts
+            places += [place] * len(texts)
+        if not keys:
+            raise ValueError(
+                f"{path} holds no image with a caption; a sample is KEY.jpg (or "
+                f"{', '.join(IMAGE_KINDS[1:])}) with KEY.txt or KEY.json"
+            )
+        shard = Shard(
+            path,
+            status.st_size,
+            status.st_mtime_ns,
+            Texts.of(keys),
+            Texts.of(captions),
+            np.array(places, np.int64),
+        )
+        _write_index(file, shard)
+    return shard
+
+
+def _samples(path: Path) -> Iterator[tuple[str, list[str], tuple[int, int]]]:
+    """The key, captions and image's place of each complete sample, in the images' order."""
+    images: dict[str, tuple[int, tuple[int, int]]] = {}
+    texts: dict[str, tuple[int, list[str]]] = {}
+    seen: set[str] = set()
+    for member, file in _members(path):
+        named = _MEMBER.fullmatch(member.name)
+        kind = named[2].lower() if named else ""
+        if named is None or kind not in IMAGE_KINDS + TEXT_KINDS:
+            continue
+        key, where = named[1], f"{path}: {member.name!r}"
+        if f"{key}.{kind}" in seen:
+            raise ValueError(f"{where} is there twice; a sample has one member of a kind")
+        seen.add(f"{key}.{kind}")
+        if kind in IMAGE_KINDS:
+            image = (IMAGE_KINDS.index(kind), (member.offset_data, member.size))
+            images[key] = min(images.get(key, image), image)
+        else:
+            file.seek(member.offset_data)
+            captions = _captions(file.read(min(member.size, LARGEST_TEXT + 1)), kind, where)
+            text = (TEXT_KINDS.index(kind), captions)
+            texts[key] = min(texts.get(key, text), text)
+    whole = [key for key in images if key in texts and texts[key][1]]
+    known = images.keys() | texts.keys()
+    if 0 < len(whole) < len(known):
+        _logger.warning(
+            "%s: %d of %d samples have no image or no caption and are left out, one is %r",
+            path,
+            len(known) - len(whole),
+            len(known),
+            min(known.difference(whole)),
+        )
+    for key in whole:
+        yield key, texts[key][1], images[key][1]
+
+
+def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, BinaryIO]]:
+    """The plain files of a tar, with the tar opened for reading at any place."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        for magic, command in _COMPRESSED.items():
+            if start.startswith(magic):
+                raise ValueError(
+                    f"{path} is compressed, and only a plain tar can be read at random places; "
+                    f"unpack it first: {command} {path.name}"
+                )
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    # Also guards tarfile, which follows a negative size backwards without end.
+                    if not 0 <= member.size <= size - member.offset_data:
+                        raise tarfile.ReadError(f"{member.name!r} goes beyond the end")
+                    if member.isreg() and not member.issparse():
+                        yield member, file
+                end = tar.offset
+        except tarfile.TarError as error:
+            raise ValueError(f"{path} is cut off or damaged ({error}); get it anew") from error
+        # tarfile takes a damaged header, or none, for the end: the real one is a block of zeros.
+        file.seek(end)
+        if file.read(_BLOCK) != bytes(_BLOCK):
+            raise ValueError(
+                f"{path} is cut off or damaged (no end, nor another member, at byte {end}); "
+                "get it anew"
+            )
+
+
+def _captions(data: bytes, kind: str, where: str) -> list[str]:
+    """The captions of a text member without those that are blank."""
+    rule = 'a caption is a txt in UTF-8, or {"caption": text or list of texts} in a json'
+    if len(data) > LARGEST_TEXT:
+        raise ValueError(f"{where} is too large; {rule}, of at most {LARGEST_TEXT} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+        found = text if kind == "txt" else json.loads(text).get("caption")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{where} cannot be read ({error}); {rule}") from error
+    listed = [found or ""] if found is None or isinstance(found, str) else found
+    if not (isinstance(listed, list) and all(isinstance(caption, str) for caption in listed)):
+        raise ValueError(f"{where} has another kind of caption; {rule}")
+    return [caption.strip() for caption in listed if caption.strip()]
+
+
+def _expand(pattern: str) -> list[str]:
+    """Every name that a pattern with ranges such as {000..331} stands for."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        return [pattern]
+    before, (first, last) = pattern[: match.start()], match.groups()
+    numbers = [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
+    tails = _expand(pattern[match.end() :])
+    return [f"{before}{number}{tail}" for number in numbers for tail in tails]
+
+
+def _read_index(file: Path, path: Path, status: os.stat_result) -> Shard | None:
+    """The index that was kept; None where it is not there, damaged, or of another tar."""
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as index:
+            about = (_INDEX_VERSION, status.st_size, status.st_mtime_ns)
+            if tuple(index["about"].tolist()) != about:
+                return None
+            return Shard(
+                path,
+                status.st_size,
+                status.st_mtime_ns,
+                Texts(index["keys"], index["key_ends"]),
+                Texts(index["captions"], index["caption_ends"]),
+                index["places"],
+            )
+    except Exception:  # whatever is wrong with the file, it is made again
+        return None
+
+
+def _write_index(file: Path, shard: Shard) -> None:
+    """Put the index into its place whole, if that can be written."""
+    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as opened:
+                np.savez_compressed(
+                    opened,
+                    about=np.array([_INDEX_VERSION, shard.size, shard.modified], np.int64),
+                    keys=shard.keys.characters,
+                    key_ends=shard.keys.ends,
+                    captions=shard.captions.characters,
+                    caption_ends=shard.captions.ends,
+                    places=shard.places,
+                )
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        _logger.warning(
+            "%s is indexed each time: %s cannot be written (%s)", shard.path, file, error
+        )
