@@ -1,5 +1,6 @@
-"""``lexiseg evaluate``: models scored on photographs with masks."""
+"""``lexiseg evaluate``: models scored on a data set, one table for all."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,13 @@ from lexiseg.apps.terminal import (
     echo_json,
     load_segmenter,
     misuse,
+    note,
+    print_markdown,
     print_table,
     progress,
 )
+
+SHOWN = ("model", "dataset", "split", "items", "mIoU", "pAcc", "mAcc", "fwIoU", "oIoU", "prec")
 
 
 def evaluate(
@@ -21,72 +26,155 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL... DATASET",
-            help="Names of models, then a folder with classes.json and SPLIT/images, SPLIT/masks.",
+            help="Names of models (ARCH=FILE for an authors' checkpoint), then a benchmark such as "
+            "ade150 or refcoco (`lexiseg data list`), or a folder of your own.",
         ),
     ],
-    split: Annotated[str, typer.Option(help="Which split of the folder.")] = "val",
-    protocol: Annotated[str, typer.Option(help="How the models are run.")] = "default",
+    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "val",
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the benchmarks; by default $LEXISEG_DATA, $DETECTRON2_DATASETS or "
+            "datasets."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(help="How the models are run: default, or published as their authors do."),
+    ] = "default",
+    background: Annotated[
+        str,
+        typer.Option(
+            help='When a pixel has no label: "off" for the data set\'s rule, a score from 0 to 1, '
+            'or names such as "wall|floor".'
+        ),
+    ] = "off",
+    boundary: Annotated[bool, typer.Option("--boundary", help="Boundary IoU too.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the records, and for what is needed to go on.")
+    ] = Path("lexiseg_scores"),
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Count the I-th of N parts only, such as 2/8.")
+    ] = "1/1",
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read ahead.")] = 1,
     per_class: Annotated[bool, typer.Option("--per-class", help="IoU of each class too.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per model instead of a table.")
     ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table as Markdown.")
+    ] = False,
 ) -> None:
-    """Score models on photographs with masks, one table for all.
+    """Score models on a data set, one table for all.
 
-    Every score is a fraction from 0 to 1 and comes from one confusion matrix over the whole split.
+    Every score is a fraction from 0 to 1, from counts over the whole split. The record of each
+    model is written to OUT/DATASET-SPLIT; a run that was stopped goes on when it is started again.
+    Parts (--shard) and processes (accelerate launch) share OUT and are merged by the last of them.
     Exit codes: 0 done, 1 failed, 2 wrong use.
     """
-    from lexiseg.data.semantic import read_semantic_folder
-
-    *models, folder = arguments
+    *models, name = arguments
     if not models:
-        misuse(f"only {folder!r} came; name one or more models, then the folder of the data set")
-    try:
-        dataset = read_semantic_folder(Path(folder), split)
-    except (ValueError, OSError) as error:
-        misuse(str(error))
-    segmenters = {name: load_segmenter(name, protocol=protocol) for name in models}
+        misuse(f"only {name!r} came; name one or more models, then the data set")
+    part, rank = _part(shard), int(os.environ.get("RANK", "0"))
+    dataset, mode = _dataset(name, split, data_root), _background(background)
+    segmenters = {model: load_segmenter(model, protocol=protocol) for model in models}
+    choices = {"background": mode, "boundary": boundary}
     rows, failed = [], False
-    for name, segmenter in segmenters.items():
+    for model, segmenter in segmenters.items():
         try:
-            rows.append(_row(name, segmenter, dataset, split, per_class))
+            row = _score(model, segmenter, dataset, choices, out, part, workers)
         except (ValueError, OSError) as error:
-            complain(f"{name}: {error}")
+            complain(f"{model}: {error}")
             failed = True
             continue
+        if row is None:
+            continue
+        rows.append(row)
         if as_json:
-            echo_json(rows[-1])
-    if rows and not as_json:
-        _print(rows, dataset.class_names if per_class else ())
+            kept = (*SHOWN, "bIoU", *(["class_IoU"] if per_class else []))
+            echo_json({key: row[key] for key in kept if key in row})
+    if rows and not as_json and rank == 0:
+        _print(rows, per_class, markdown)
     raise typer.Exit(FAILED if failed else 0)
 
 
-def _row(name: str, segmenter: Any, dataset: Any, split: str, per_class: bool) -> dict[str, Any]:
-    from lexiseg.evaluation.evaluate import evaluate as score
+def _score(
+    model: str,
+    segmenter: Any,
+    dataset: Any,
+    choices: dict[str, Any],
+    out: Path,
+    part: tuple[int, int],
+    workers: int,
+) -> dict[str, Any] | None:
+    """The record of one model; None where other processes have still to count."""
+    from lexiseg.evaluation.evaluate import prepare_evaluation
+    from lexiseg.evaluation.record import RecordedEvaluation
 
-    with progress(len(dataset), name) as advance:
-        scores = score(segmenter, dataset, on_image=lambda done: advance())
-    row: dict[str, Any] = {
-        "model": name,
-        "dataset": dataset.name,
-        "split": split,
-        "images": len(dataset),
-        "mIoU": scores.mean_iou,
-        "pAcc": scores.pixel_accuracy,
-        "mAcc": scores.mean_accuracy,
-        "fwIoU": scores.frequency_weighted_iou,
-    }
-    if per_class:
-        present = zip(dataset.class_names, scores.class_iou.tolist(), strict=True)
-        row["class_IoU"] = {label: iou for label, iou in present if iou == iou}  # not NaN
-    return row
+    evaluation = prepare_evaluation(segmenter, dataset, **choices)
+    launched = "WORLD_SIZE" in os.environ
+    run = RecordedEvaluation(evaluation, model, out, shard=part)
+    left = len(range(part[0], len(evaluation), part[1]))
+    if len(run.todo) < left:
+        note(f"{model}: goes on, {left - len(run.todo)} of {left} are counted already")
+    with progress(len(run.todo), model) as advance:
+        run.run(workers=workers, on_item=advance)
+    if launched and part[0] > 0:
+        return None
+    record = run.finish(wait=launched)
+    if record is None:
+        note(f"{model}: part {part[0] + 1} of {part[1]} is counted; the last part prints the table")
+    return record
 
 
-def _print(rows: list[dict[str, Any]], class_names: tuple[str, ...]) -> None:
-    metrics = ("mIoU", "pAcc", "mAcc", "fwIoU")
-    table = [[row["model"], *(f"{row[metric]:.3f}" for metric in metrics)] for row in rows]
-    print_table(("model", *metrics), table)
-    shown = [label for label in class_names if label in rows[0].get("class_IoU", {})]
-    if shown:
-        of_class = [[label, *(f"{row['class_IoU'][label]:.3f}" for row in rows)] for label in shown]
-        print_table(("class IoU", *(row["model"] for row in rows)), of_class)
+def _part(shard: str) -> tuple[int, int]:
+    """(i, n), i from 0, of the option or of a launcher's environment."""
+    first, _, count = shard.partition("/")
+    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
+        misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
+    if "WORLD_SIZE" not in os.environ:
+        return int(first) - 1, int(count)
+    if shard != "1/1":
+        misuse("--shard came under a launcher, which makes parts itself; leave one of them out")
+    return int(os.environ.get("RANK", "0")), int(os.environ["WORLD_SIZE"])
+
+
+def _dataset(name: str, split: str, root: Path | None) -> Any:
+    from lexiseg.data.datasets import open_dataset
+
+    try:
+        return open_dataset(name, split=split, root=root)
+    except (ValueError, OSError, ImportError) as error:
+        misuse(str(error))
+
+
+def _background(text: str) -> Any:
+    from lexiseg.prompts import Background
+
+    try:
+        return Background.of(text)
+    except ValueError as error:
+        misuse(str(error))
+
+
+def _print(rows: list[dict[str, Any]], per_class: bool, markdown: bool) -> None:
+    show = print_markdown if markdown else print_table
+    metrics = [key for key in ("mIoU", "oIoU", "pAcc", "mAcc", "fwIoU", "bIoU") if key in rows[0]]
+    levels = list(rows[0].get("prec", {}))
+    columns = ["model", *metrics, *(f"Prec@{level}" for level in levels), "s/item"]
+    cells = [
+        [
+            row["model"],
+            *(f"{row[metric]:.3f}" for metric in metrics),
+            *(f"{row['prec'][level]:.3f}" for level in levels),
+            f"{row['seconds_per_item']:.2f}" if "seconds_per_item" in row else "",
+        ]
+        for row in rows
+    ]
+    show(columns, cells)
+    if per_class and "class_IoU" in rows[0]:
+        of_class = [
+            [label, *(f"{row['class_IoU'][label]:.3f}" for row in rows)]
+            for label in rows[0]["class_IoU"]
+        ]
+        show(["class IoU", *(row["model"] for row in rows)], of_class)

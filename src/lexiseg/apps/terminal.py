@@ -1,6 +1,7 @@
 """What the verbs share: results go to stdout, progress and complaints to stderr."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console().print(table)
 
 
+def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """To stdout, as a table of Markdown; numbers to the right."""
+    rule = ["---", *["---:"] * (len(columns) - 1)]
+    for row in (columns, rule, *rows):
+        cells = (str(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in row)
+        echo(f"| {' | '.join(cells)} |")
+
+
 def echo(text: str) -> None:
     """To stdout, whatever a file's name holds."""
     typer.echo(text.encode("utf-8", "backslashreplace").decode())
@@ -85,8 +94,13 @@ def echo_json(record: dict[str, Any]) -> None:
 
 
 def complain(message: str) -> None:
+    """One line on stderr, of something that went wrong."""
+    note(f"error: {message}")
+
+
+def note(message: str) -> None:
     """One line on stderr."""
-    line = " ".join(f"error: {message}".split())
+    line = " ".join(message.split())
     typer.echo(line.encode("utf-8", "backslashreplace").decode(), err=True)
 
 
@@ -97,11 +111,22 @@ def misuse(message: str) -> NoReturn:
 
 
 def load_segmenter(model: str, *, protocol: str = "default") -> Any:
-    """The Segmenter of a model's name; complains and ends where there is none."""
-    from lexiseg.segmenter import Segmenter
+    """The Segmenter of a model's name; complains and ends where there is none.
 
+    ``ARCH=FILE`` is a model with weights from a file, such as the authors' checkpoint. A process of
+    several that a launcher started on one machine takes the GPU of its number.
+    """
+    from lexiseg.registry import create_model
+    from lexiseg.segmenter import Segmenter, choose_device
+
+    arch, _, file = model.partition("=")
     try:
-        return Segmenter.from_pretrained(model, protocol=protocol)
+        device = choose_device()
+        if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+            device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        if file:
+            return Segmenter(create_model(arch, weights=file), protocol=protocol, device=device)
+        return Segmenter.from_pretrained(model, protocol=protocol, device=device)
     except ValueError as error:
         misuse(str(error))
     except OSError as error:
