@@ -51,6 +51,7 @@ def workplace(tmp_path: Path) -> Path:
         (tmp_path / "shared").symlink_to(SHARED)
     make_own_photos(place / "my_photos")
     make_benchmark(place / "datasets")
+    make_captions(place / "my_captions")
     return place
 
 
@@ -75,6 +76,13 @@ def make_benchmark(root: Path) -> None:
     photo = Image.open(ROOT / "examples" / "photos" / "airplane.jpg")
     photo.save(place / "images" / f"{name}.jpg")
     Image.new("L", photo.size, 3).save(place / "annotations" / f"{name}.png")
+
+
+def make_captions(root: Path) -> None:
+    """One of the demo photographs with a sentence."""
+    (root / "images").mkdir(parents=True)
+    shutil.copy(ROOT / "examples" / "photos" / "airplane.jpg", root / "images")
+    (root / "captions.json").write_text(json.dumps({"airplane": {"captions": ["a plane"]}}))
 
 
 def run(arguments: list[str], place: Path, expected: int = 0) -> str:
