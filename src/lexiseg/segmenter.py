@@ -150,11 +150,15 @@ class Segmenter:
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size} came; it must be at least 1")
         label_set, mode = LabelSet.of(labels), Background.of(background)
-        named = mode.join(label_set)
+        prompts = self.prompts(label_set, mode)
+        return self._run(images, label_set, mode, prompts, scores, batch_size)
+
+    def prompts(self, labels: LabelSet, background: Background) -> list[list[str]]:
+        """The sentences that are encoded, of each label and then of each background name."""
+        named = background.join(labels)
         if self.protocol.first_synonym:
             named = named.first_names()
-        prompts = build_prompts(named, self.templates)
-        return self._run(images, label_set, mode, prompts, scores, batch_size)
+        return build_prompts(named, self.templates)
 
     def _run(
         self,

@@ -45,7 +45,8 @@ def test_one_json_object_a_model(registered_painter: str, flags: Path) -> None:
     ]
     assert row["mIoU"] == 0.75
     assert row["class_IoU"] == {"red": 1.0, "green": 0.5}
-    record = json.loads(Path("lexiseg_scores/flags-val/painter@default.json").read_text())
+    (file,) = Path("lexiseg_scores/flags-val").glob("painter@default-*.json")
+    record = json.loads(file.read_text())
     assert record["confusion"] == [[0, 0, 200], [1, 1, 200], [1, 2, 200]]
 
 
@@ -77,7 +78,7 @@ def test_expressions_get_both_kinds_of_iou(registered_painter: str, flags: Path)
     assert (row["mIoU"], row["oIoU"]) == (0.5, 0.5)
     assert row["prec"] == {"0.5": 0.0, "0.6": 0.0, "0.7": 0.0, "0.8": 0.0, "0.9": 0.0}
     table = run(registered_painter, flags)
-    assert "Prec@0.5" in table.stdout
+    assert "P@0.5" in table.stdout
 
 
 def test_parts_are_merged_by_the_last(registered_painter: str, flags: Path) -> None:
@@ -87,10 +88,52 @@ def test_parts_are_merged_by_the_last(registered_painter: str, flags: Path) -> N
             (file.parent / f"{name}.png").write_bytes(file.read_bytes())
     first = run(registered_painter, flags, "--shard", "1/2", "--json")
     assert (first.exit_code, first.stdout) == (0, "")
-    assert "part 1 of 2 is counted" in first.stderr
+    assert "part 1 of 2 is counted; 1 of 3 items are left to other parts" in first.stderr
     second = run(registered_painter, flags, "--shard", "2/2", "--json")
     assert json.loads(second.stdout)["items"] == 3
     assert json.loads(second.stdout)["mIoU"] == 0.75
+
+
+def test_a_narrow_place_cuts_no_number(registered_painter: str, flags: Path) -> None:
+    """Into a pipe, and with a long name for a model."""
+    import torch
+
+    folder = Path("runs") / ("a" * 60)
+    folder.mkdir(parents=True)
+    torch.save({"gain": torch.tensor(10.0)}, folder / "authors=1.pth")
+    words = ["evaluate", f"painter={folder}/authors=1.pth", str(flags), "--boundary"]
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "40"})
+    assert done.exit_code == 0, done.output
+    assert all(number in done.stdout for number in ("0.750", "0.667", "0.702"))
+    assert "…" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"WORLD_SIZE": "4"}, "RANK is '' and WORLD_SIZE '4'"),
+        ({"RANK": "abc", "WORLD_SIZE": "2"}, "RANK is 'abc'"),
+        ({"RANK": "3", "WORLD_SIZE": "1"}, "ranks lie in 0 to 1 - 1"),
+        ({"RANK": "0", "WORLD_SIZE": ""}, "WORLD_SIZE ''"),
+    ],
+)
+def test_half_a_launcher_is_told(
+    environment: dict[str, str], message: str, registered_painter: str, flags: Path
+) -> None:
+    words = ["evaluate", registered_painter, str(flags)]
+    done = CliRunner().invoke(app, words, env=environment)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_a_failing_process_does_not_keep_the_others_waiting(
+    registered_painter: str, flags: Path
+) -> None:
+    (flags / "val" / "masks" / "flag.png").write_bytes(b"no picture")
+    words = ["evaluate", registered_painter, "painter.tests", str(flags)]
+    done = CliRunner().invoke(app, words, env={"RANK": "0", "WORLD_SIZE": "2"})
+    assert done.exit_code == 1
+    assert done.stderr.count("error:") == 1  # it ends there, so that the launcher ends all
 
 
 def test_weights_from_a_file(registered_painter: str, flags: Path) -> None:
@@ -136,7 +179,8 @@ def confusion(folder: Path) -> list[list[int]]:
 def test_a_run_killed_at_five_places_gives_the_same_matrix(photographs: Path) -> None:
     subprocess.run(command(photographs), check=True, capture_output=True)
     expected = confusion(photographs)
-    (photographs / "out" / "flags-val" / "maskclip_lite@default.json").unlink()
+    for record in (photographs / "out" / "flags-val").glob("*.json"):
+        record.unlink()
     chance, counted = random.Random(0), 0
     for _ in range(5):
         process = subprocess.Popen(
@@ -191,13 +235,15 @@ def test_two_processes_of_a_launcher_give_one_matrix(
         (["painter", "FLAGS", "--protocol", "windws"], "did you mean 'windows'"),
         (["painter", "FLAGS", "--shard", "3/2"], "--shard '3/2' came"),
         (["painter", "FLAGS", "--shard", "a"], "--shard 'a' came"),
+        (["painter", "FLAGS", "--shard", "²/3"], "--shard '²/3' came"),
+        (["painter", "FLAGS", "--out", "FLAGS/classes.json"], "cannot write results there"),
         (["painter", "FLAGS", "--background", "2"], "background threshold 2"),
     ],
 )
 def test_wrong_use_gets_one_line(
     words: list[str], message: str, registered_painter: str, flags: Path
 ) -> None:
-    words = [str(flags) if word == "FLAGS" else word for word in words]
+    words = [word.replace("FLAGS", str(flags)) for word in words]
     done = run(*words)
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())

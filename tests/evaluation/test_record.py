@@ -41,7 +41,7 @@ def test_the_record_says_all(start: Start, flag_folder: Path, painter: Painter) 
     run = start()
     record = finished(run)
     assert record == json.loads(run.file.read_text())
-    assert run.file.name == "painter@default.json"
+    assert run.file.name == f"painter@default-{run.digest[:8]}.json"
     assert run.file.parent.name == "flags-val"
     assert [path.name for path in run.file.parent.iterdir()] == [run.file.name]
     dataset = read_semantic_folder(flag_folder, "val")
@@ -72,7 +72,7 @@ def test_a_stopped_run_goes_on_to_the_same_matrix(start: Start) -> None:
             for index, item in count_items(run.evaluation, run.todo[:place]):
                 journal.write(index, item)
     left = start()
-    assert left.todo == [4, 5, 6] or len(left.todo) < 7
+    assert left.todo == [5, 6]  # one was counted by the first, four of the others by the second
     assert confusion(finished(left)) == expected
     assert len(start().todo) == 7  # a finished evaluation is not gone on with, but made again
 

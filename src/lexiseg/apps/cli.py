@@ -2,7 +2,6 @@
 
 import io
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +19,7 @@ from lexiseg.apps.terminal import (
     echo,
     echo_json,
     load_segmenter,
+    make_folder,
     misuse,
     print_table,
     progress,
@@ -104,7 +104,7 @@ def segment(
     """
     label_set, mode = _read_labels(labels, background)
     segmenter = load_segmenter(model)
-    _make_folder(out)
+    make_folder(out)
     files, failed = expand(photos)
     names = output_names(files, out)
     with progress(len(files), "segmenting") as advance, warnings.catch_warnings():
@@ -155,17 +155,6 @@ def _read_labels(labels: str, background: str) -> tuple[Any, Any]:
     except ValueError as error:
         misuse(str(error))
     return label_set, mode
-
-
-def _make_folder(folder: Path) -> None:
-    """Makes the folder and tries to write there, before any work is done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        misuse(f"{folder}: cannot write results there ({why})")
 
 
 def _show(result: Any, files: dict[str, Path], as_json: bool) -> None:

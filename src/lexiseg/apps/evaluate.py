@@ -1,6 +1,8 @@
 """``lexiseg evaluate``: models scored on a data set, one table for all."""
 
 import os
+import re
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ from lexiseg.apps.terminal import (
     complain,
     echo_json,
     load_segmenter,
+    make_folder,
     misuse,
     note,
     print_markdown,
@@ -18,6 +21,8 @@ from lexiseg.apps.terminal import (
     progress,
 )
 
+_RANK, _WORLD_SIZE = "RANK", "WORLD_SIZE"
+_POLL_SECONDS = 0.5
 SHOWN = ("model", "dataset", "split", "items", "mIoU", "pAcc", "mAcc", "fwIoU", "oIoU", "prec")
 
 
@@ -75,27 +80,41 @@ def evaluate(
     *models, name = arguments
     if not models:
         misuse(f"only {name!r} came; name one or more models, then the data set")
-    part, rank = _part(shard), int(os.environ.get("RANK", "0"))
+    part = _part(shard)
     dataset, mode = _dataset(name, split, data_root), _background(background)
-    segmenters = {model: load_segmenter(model, protocol=protocol) for model in models}
+    make_folder(out)
+    for model in models[:-1]:  # what is wrong with a name is told before hours are spent
+        load_segmenter(model, protocol=protocol)
     choices = {"background": mode, "boundary": boundary}
-    rows, failed = [], False
-    for model, segmenter in segmenters.items():
-        try:
-            row = _score(model, segmenter, dataset, choices, out, part, workers)
-        except (ValueError, OSError) as error:
-            complain(f"{model}: {error}")
-            failed = True
-            continue
-        if row is None:
-            continue
-        rows.append(row)
-        if as_json:
-            kept = (*SHOWN, "bIoU", *(["class_IoU"] if per_class else []))
+    rows = [_try(model, protocol, dataset, choices, out, part, workers) for model in models]
+    shown = [row for row in rows if row]
+    if as_json:
+        kept = (*SHOWN, "bIoU", *(["class_IoU"] if per_class else []))
+        for row in shown:
             echo_json({key: row[key] for key in kept if key in row})
-    if rows and not as_json and rank == 0:
-        _print(rows, per_class, markdown)
-    raise typer.Exit(FAILED if failed else 0)
+    elif shown:
+        _print(shown, per_class, markdown)
+    raise typer.Exit(FAILED if None in rows else 0)
+
+
+def _try(
+    model: str,
+    protocol: str,
+    dataset: Any,
+    choices: dict[str, Any],
+    out: Path,
+    part: tuple[int, int],
+    workers: int,
+) -> dict[str, Any] | None:
+    """The record of one model; {} where other processes make it, None where it failed."""
+    segmenter = load_segmenter(model, protocol=protocol)
+    try:
+        return _score(model, segmenter, dataset, choices, out, part, workers)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        complain(f"{model}: {error}")
+    if _RANK in os.environ:  # the other processes must not wait for this one
+        raise typer.Exit(FAILED)
+    return None
 
 
 def _score(
@@ -106,46 +125,72 @@ def _score(
     out: Path,
     part: tuple[int, int],
     workers: int,
-) -> dict[str, Any] | None:
-    """The record of one model; None where other processes have still to count."""
+) -> dict[str, Any]:
     from lexiseg.evaluation.evaluate import prepare_evaluation
     from lexiseg.evaluation.record import RecordedEvaluation
 
     evaluation = prepare_evaluation(segmenter, dataset, **choices)
-    launched = "WORLD_SIZE" in os.environ
     run = RecordedEvaluation(evaluation, model, out, shard=part)
-    left = len(range(part[0], len(evaluation), part[1]))
-    if len(run.todo) < left:
-        note(f"{model}: goes on, {left - len(run.todo)} of {left} are counted already")
+    mine = len(range(part[0], len(evaluation), part[1]))
+    if len(run.todo) < mine:
+        note(f"{model}: goes on, {mine - len(run.todo)} of {mine} are counted already")
     with progress(len(run.todo), model) as advance:
         run.run(workers=workers, on_item=advance)
-    if launched and part[0] > 0:
-        return None
-    record = run.finish(wait=launched)
+    if _RANK in os.environ:
+        return _merge_launched(run, model, part)
+    record = run.finish()
     if record is None:
-        note(f"{model}: part {part[0] + 1} of {part[1]} is counted; the last part prints the table")
-    return record
+        note(
+            f"{model}: part {part[0] + 1} of {part[1]} is counted; {run.missing()} of "
+            f"{len(evaluation)} items are left to other parts, of the same weights, words and "
+            "versions; the last of them prints the table"
+        )
+    return record or {}
+
+
+def _merge_launched(run: Any, model: str, part: tuple[int, int]) -> dict[str, Any]:
+    """The first process of a launcher waits for the others, which leave the record to it."""
+    if part[0] > 0:
+        return {}
+    record = run.finish()
+    if record is None:
+        note(f"{model}: waiting for {run.missing()} items of other processes")
+    while record is None:
+        time.sleep(_POLL_SECONDS)
+        record = run.finish()
+    return dict(record)
 
 
 def _part(shard: str) -> tuple[int, int]:
     """(i, n), i from 0, of the option or of a launcher's environment."""
-    first, _, count = shard.partition("/")
-    if not (first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)):
-        misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
-    if "WORLD_SIZE" not in os.environ:
-        return int(first) - 1, int(count)
+    if _RANK not in os.environ and _WORLD_SIZE not in os.environ:
+        if not re.fullmatch(r"[0-9]+/[0-9]+", shard):
+            misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
+        first, count = map(int, shard.split("/"))
+        if not 1 <= first <= count:
+            misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
+        return first - 1, count
     if shard != "1/1":
         misuse("--shard came under a launcher, which makes parts itself; leave one of them out")
-    return int(os.environ.get("RANK", "0")), int(os.environ["WORLD_SIZE"])
+    rank, world = (os.environ.get(name, "") for name in (_RANK, _WORLD_SIZE))
+    if not (rank.isascii() and rank.isdigit() and world.isascii() and world.isdigit()):
+        misuse(f"{_RANK} is {rank!r} and {_WORLD_SIZE} {world!r}; a launcher sets both to numbers")
+    if not int(rank) < int(world):
+        misuse(f"{_RANK} is {rank} and {_WORLD_SIZE} {world}; ranks lie in 0 to {world} - 1")
+    return int(rank), int(world)
 
 
 def _dataset(name: str, split: str, root: Path | None) -> Any:
+    from lexiseg.data.catalog import BENCHMARKS, size_note
     from lexiseg.data.datasets import open_dataset
 
     try:
-        return open_dataset(name, split=split, root=root)
+        dataset = open_dataset(name, split=split, root=root)
     except (ValueError, OSError, ImportError) as error:
         misuse(str(error))
+    if dataset.name in BENCHMARKS and (told := size_note(dataset.name, split, len(dataset))):
+        note(f"{name}: {told}")
+    return dataset
 
 
 def _background(text: str) -> Any:
@@ -161,7 +206,7 @@ def _print(rows: list[dict[str, Any]], per_class: bool, markdown: bool) -> None:
     show = print_markdown if markdown else print_table
     metrics = [key for key in ("mIoU", "oIoU", "pAcc", "mAcc", "fwIoU", "bIoU") if key in rows[0]]
     levels = list(rows[0].get("prec", {}))
-    columns = ["model", *metrics, *(f"Prec@{level}" for level in levels), "s/item"]
+    columns = ["model", *metrics, *(f"P@{level}" for level in levels), "s/item"]
     cells = [
         [
             row["model"],

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 FAILED, MISUSE = 1, 2
+_NUMBER = re.compile(r"[\d.]*%?")
 
 
 @contextmanager
@@ -64,15 +67,24 @@ def reason(file: Path, error: BaseException) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """To stdout; the first column is never cut."""
+    """To stdout. Numbers are never cut; into a pipe or a file goes the whole width."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(Column(columns[0], no_wrap=True), *columns[1:])
+    numbers = [all(_NUMBER.fullmatch(cell) for cell in cells) for cells in zip(*rows, strict=True)]
+    only_numbers = all(numbers[1:])  # then it is the first column that gives way
+    first = Column(columns[0], no_wrap=not only_numbers, overflow="fold")
+    others = zip(columns[1:], numbers[1:], strict=True)
+    table = Table(first, *(Column(name, no_wrap=is_number) for name, is_number in others))
     for row in rows:
         table.add_row(*[Text(cell) for cell in row])  # rich would take brackets for its markup
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        wide = console.options.update(max_width=10_000)
+        console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table)
 
 
 def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -100,7 +112,7 @@ def complain(message: str) -> None:
 
 def note(message: str) -> None:
     """One line on stderr."""
-    line = " ".join(message.split())
+    line = " ".join(message.splitlines())
     typer.echo(line.encode("utf-8", "backslashreplace").decode(), err=True)
 
 
@@ -110,16 +122,29 @@ def misuse(message: str) -> NoReturn:
     raise typer.Exit(MISUSE)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes the folder and tries to write there, before any work is done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        misuse(f"{folder}: cannot write results there ({why})")
+
+
 def load_segmenter(model: str, *, protocol: str = "default") -> Any:
     """The Segmenter of a model's name; complains and ends where there is none.
 
     ``ARCH=FILE`` is a model with weights from a file, such as the authors' checkpoint. A process of
     several that a launcher started on one machine takes the GPU of its number.
     """
-    from lexiseg.registry import create_model
+    from lexiseg.registry import create_model, registered
     from lexiseg.segmenter import Segmenter, choose_device
 
     arch, _, file = model.partition("=")
+    if arch not in registered() or Path(model).is_file():  # the sign is a part of a path
+        file = ""
     try:
         device = choose_device()
         if device.type == "cuda" and "LOCAL_RANK" in os.environ:

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, UInt8
 
 from lexiseg.data.referring import ReferringDataset, ReferringSample
 from lexiseg.data.semantic import SemanticDataset, SemanticSample
@@ -70,6 +71,7 @@ class SemanticEvaluation:
             self.vocabulary = replace(self.vocabulary, labels=words)
         given = Background.of(background)
         self.background = self._background() if given == Background() else given
+        self.background.join(self.vocabulary.labels)  # a name that is in both is an error at once
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -131,13 +133,13 @@ class SemanticEvaluation:
         return replace(scores, boundary_iou=float(np.nanmean(boundary_iou(counts))))
 
     def _background(self) -> Background:
-        """What the data set's rule, the method's authors and the vocabulary say."""
-        if self.vocabulary.none is None:
-            return Background(threshold=0.0)
+        """What the method's authors say, or else the vocabulary; or else no pixel goes without."""
         threshold = self.segmenter.protocol.thresholds.get(self.dataset.name)
-        if threshold is not None:
+        if self.vocabulary.none is not None and threshold is not None:
             return Background(threshold=threshold)
-        return Background(names=self.vocabulary.background)
+        if self.vocabulary.background:
+            return Background(names=self.vocabulary.background)
+        return Background(threshold=0.0)
 
 
 class ReferringEvaluation:
@@ -145,7 +147,7 @@ class ReferringEvaluation:
 
     A segmenter whose model judges each label alone, or scores it by itself, gives the pixels that
     reach its threshold; where labels compete by softmax, those where the expression wins against
-    ``background``.
+    ``background``. A background name that is the expression itself is left out.
 
     Args:
         segmenter: the model with its protocol.
@@ -194,9 +196,7 @@ class ReferringEvaluation:
         """Of each expression, intersection and union; and those of the boundaries."""
         rows = []
         for expression in sample.expressions:
-            labels = LabelSet((expression,), ((expression,),))
-            result = self.segmenter(sample.image, labels, background=self.background)
-            predicted = result.mask(result.labels[0])
+            predicted = self._segment(sample.image, expression)
             row = list(overlap(predicted, sample.mask))
             if self.boundary:
                 both, called, true = boundary_counts(
@@ -212,13 +212,19 @@ class ReferringEvaluation:
         Raises:
             ValueError: nothing was counted.
         """
-        items = [counted[index] for index in sorted(counted)]
-        columns = [sum((item[k] for item in items), []) for k in range(len(items[0]))]
-        scores = referring_scores(list(zip(*columns[:2], strict=True)))
+        rows = [row for index in sorted(counted) for row in zip(*counted[index], strict=True)]
+        scores = referring_scores([row[:2] for row in rows])
         if not self.boundary:
             return scores
-        along = referring_scores(list(zip(*columns[2:], strict=True)))
-        return replace(scores, boundary_iou=along.mean_iou)
+        return replace(scores, boundary_iou=referring_scores([row[2:] for row in rows]).mean_iou)
+
+    def _segment(
+        self, image: UInt8[np.ndarray, "H W 3"], expression: str
+    ) -> Bool[np.ndarray, "H W"]:
+        labels = LabelSet((expression,), ((expression,),))
+        others = tuple(n for n in self.background.names if n.casefold() != expression.casefold())
+        background = replace(self.background, names=others)
+        return self.segmenter(image, labels, background=background).mask(labels.labels[0])
 
 
 Evaluation = SemanticEvaluation | ReferringEvaluation
@@ -242,9 +248,16 @@ def count_items(
         evaluation: what is counted.
         items: their indices.
         workers: threads that read ahead, each at most two items; the counts are the same.
+
+    Raises:
+        ValueError: an item cannot be read or scored; the message names it.
     """
     for index, sample in _read(evaluation, items, workers):
-        yield index, evaluation.count(sample)
+        try:
+            item = evaluation.count(sample)
+        except ValueError as error:
+            raise ValueError(f"{sample.name}: {error}") from error
+        yield index, item
 
 
 def evaluate(

@@ -1,7 +1,8 @@
 """An evaluation that survives being killed, and the record of what came out.
 
-FOLDER/DATASET-SPLIT/MODEL@PROTOCOL.json holds the scores, the confusion matrix and all that is
-needed to repeat them. Until it is written, journals beside it hold what has been counted.
+FOLDER/DATASET-SPLIT/MODEL@PROTOCOL-DIGEST.json holds the scores, the confusion matrix and all that
+is needed to repeat them; the digest is of all that decides the counts. Until it is written,
+journals beside it hold what has been counted.
 """
 
 import hashlib
@@ -20,11 +21,8 @@ import torch
 from lexiseg.evaluation.evaluate import Evaluation, SemanticEvaluation, count_items
 from lexiseg.evaluation.journal import Counted, Journal
 from lexiseg.evaluation.metrics import ReferringScores, SemanticScores
-from lexiseg.prompts import build_prompts
 from lexiseg.result import write_atomically
 from lexiseg.segmenter import Segmenter
-
-_POLL_SECONDS = 0.2
 
 
 class RecordedEvaluation:
@@ -50,12 +48,13 @@ class RecordedEvaluation:
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         self.evaluation = evaluation
-        self.facts = {"model": model, **describe(evaluation)}
-        dataset = f"{self.facts['dataset']}-{self.facts['split']}"
-        name = file_name(f"{model}@{self.facts['protocol']}")
-        self.file = folder / file_name(dataset) / f"{name}.json"
+        self.model = model
+        self.facts = describe(evaluation)
         self.digest = hashlib.sha256(_json(self.facts).encode("utf-8", "replace")).hexdigest()
-        self.journal = Journal(self.file.parent, f"{name}.{self.digest[:16]}")
+        place = folder / file_name(f"{self.facts['dataset']}-{self.facts['split']}")
+        name = file_name(f"{model}@{self.facts['protocol']}")
+        self.file = place / f"{name}-{self.digest[:8]}.json"
+        self.journal = Journal(place, self.digest[:16])
         already = self.journal.read_all()
         first, step = shard
         self.todo = [i for i in range(first, len(evaluation), step) if i not in already]
@@ -70,25 +69,19 @@ class RecordedEvaluation:
                 on_item()
         self._seconds = time.perf_counter() - start
 
-    def finish(self, *, wait: bool = False) -> dict[str, Any] | None:
-        """The record, written to its file; None where other processes have still to count.
+    def missing(self) -> int:
+        """How many items no process has counted yet."""
+        return len(self.evaluation) - len(self.journal.read_all())
 
-        Args:
-            wait: until they have.
+    def finish(self) -> dict[str, Any] | None:
+        """The record, written to its file; None where other processes have still to count.
 
         Raises:
             ValueError: there is nothing that could be scored.
         """
-        while True:
-            counted = self.journal.read_all()
-            if len(counted) == len(self.evaluation):
-                break
-            written = self._written()
-            if written is not None:
-                return written
-            if not wait:
-                return None
-            time.sleep(_POLL_SECONDS)
+        counted = self.journal.read_all()
+        if len(counted) < len(self.evaluation):
+            return self._written()
         text = _json(self._record(counted)) + "\n"
         write_atomically(self.file, text.encode("utf-8", "backslashreplace"))
         self.journal.remove_all()
@@ -105,9 +98,11 @@ class RecordedEvaluation:
         return dict(record) if record.get("digest") == self.digest else None
 
     def _record(self, counted: Counted) -> dict[str, Any]:
+        scores = self.evaluation.scores(counted)
         record = {
+            "model": self.model,
             **self.facts,
-            **score_row(self.evaluation.scores(counted)),
+            **score_row(scores),
             "digest": self.digest,
             "threads": torch.get_num_threads(),
             "python": platform.python_version(),
@@ -116,11 +111,10 @@ class RecordedEvaluation:
         }
         if self.todo:
             record["seconds_per_item"] = round(self._seconds / len(self.todo), 4)
-        if isinstance(self.evaluation, SemanticEvaluation):
+        if isinstance(self.evaluation, SemanticEvaluation) and isinstance(scores, SemanticScores):
             counts = self.evaluation.matrix(counted).counts
-            iou = self.evaluation.scores(counted).class_iou.tolist()
             names = self.evaluation.dataset.class_names
-            present = zip(names, iou, strict=True)
+            present = zip(names, scores.class_iou.tolist(), strict=True)
             record["class_IoU"] = {name: value for name, value in present if value == value}
             rows, columns = counts.nonzero()
             record["confusion"] = np.stack([rows, columns, counts[rows, columns]], axis=1).tolist()
@@ -145,7 +139,7 @@ def describe(evaluation: Evaluation) -> dict[str, Any]:
         **evaluation.describe(),
     }
     if isinstance(evaluation, SemanticEvaluation):
-        prompts = build_prompts(evaluation.vocabulary.labels, segmenter.templates)
+        prompts = segmenter.prompts(evaluation.vocabulary.labels, evaluation.background)
         facts["prompts_sha256"] = hashlib.sha256(_json(prompts).encode()).hexdigest()
     return facts
 
@@ -180,8 +174,9 @@ def weights_digest(segmenter: Segmenter) -> str:
 
 
 def file_name(text: str) -> str:
-    """The text as the name of a file."""
-    return re.sub(r"[^\w.@+-]+", "_", text)[-120:].lstrip(".") or "_"
+    """The text as a part of a file's name, of at most 120 bytes."""
+    short = re.sub(r"[^\w.@+-]+", "_", text).encode("utf-8", "replace")[-120:]
+    return short.decode("utf-8", "ignore").lstrip(".") or "_"
 
 
 def _json(record: Any) -> str:
