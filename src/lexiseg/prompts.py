@@ -37,11 +37,11 @@ class LabelSet:
         if not self.labels:
             raise ValueError("no labels came; give at least one, such as 'dog'")
         for label, names in zip(self.labels, self.names, strict=True):
-            _check_name(label)
+            check_name(label)
             if not names:
                 raise ValueError(f"label {label!r} has no names; give at least one")
             for name in names:
-                _check_name(name)
+                check_name(name)
         _check_unique(self.labels)
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class Background:
         if not names:
             raise ValueError("no background names came; give at least one, or None")
         for name in names:
-            _check_name(name)
+            check_name(name)
         return cls(names=names)
 
     def join(self, labels: LabelSet) -> LabelSet:
@@ -241,6 +241,27 @@ def standard_palette(name: str) -> tuple[tuple[int, int, int], ...] | None:
     return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colours)
 
 
+def check_name(name: str, *, kind: str = "label") -> None:
+    """What a text tower gets to read has words, is not too long, and is plain text.
+
+    Args:
+        name: a label, a synonym or an expression.
+        kind: which of them, for the message.
+
+    Raises:
+        ValueError: it is empty, has more than 256 characters, or has control characters or halves
+            of surrogate pairs.
+    """
+    if not name:
+        raise ValueError(f"an empty {kind} came; remove it, or a comma or bar too many")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"{kind} {name[:20]!r}... has {len(name)} characters; at most {MAX_NAME_LENGTH} go"
+        )
+    if any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in name):
+        raise ValueError(f"{kind} {name!r} has control characters; remove them")
+
+
 def _read_list(name: str) -> Any:
     lists = list_names()
     file = LIST_ALIASES.get(name, name)
@@ -270,17 +291,6 @@ def _tidy(name: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a label came as {type(name).__name__}, {name!r}; give a text")
     return re.sub(" +", " ", unicodedata.normalize("NFC", name).strip())
-
-
-def _check_name(name: str) -> None:
-    if not name:
-        raise ValueError("an empty label came; remove it, or a comma or bar too many")
-    if len(name) > MAX_NAME_LENGTH:
-        raise ValueError(
-            f"label {name[:20]!r}... has {len(name)} characters; at most {MAX_NAME_LENGTH} go"
-        )
-    if any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in name):
-        raise ValueError(f"label {name!r} has control characters; remove them")
 
 
 def _check_unique(names: Sequence[str]) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from typer.testing import CliRunner, Result
 from lexiseg.apps.data import app
 from lexiseg.data.catalog import BENCHMARKS
 from lexiseg.data.referring import REFERRING_BENCHMARKS
+from tests.data.test_catalog import make_tree
+from tests.data.test_referring import ROWS, write_refer
 
 
 def invoke(*words: object) -> Result:
@@ -64,7 +67,76 @@ def test_prepare_says_what_to_download(tmp_path: Path) -> None:
     done = invoke("prepare", "ade847", tmp_path)
     assert done.exit_code == 1
     assert "images/ADE/validation is missing; get it from https://groups.csail" in done.stderr
-    assert invoke("prepare", "voc21", tmp_path).stdout == "voc21 is read as it is downloaded\n"
+    for name in ("voc21", "refcoco"):
+        done = invoke("prepare", f" {name.upper()}", tmp_path)
+        assert (done.exit_code, done.stdout) == (0, f"{name} is read as it is downloaded\n")
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Lets the system refuse to read a file."""
+
+    def refuse(refused: Path) -> Path:
+        def opened(path: Path, *rest: object, **more: object) -> object:
+            if path == refused:
+                raise PermissionError(13, "Permission denied", str(path))
+            return open(path, *rest, **more)
+
+        monkeypatch.setattr(Path, "open", opened)
+        return refused
+
+    return refuse
+
+
+def test_files_that_may_not_be_read_are_named(
+    tmp_path: Path, unreadable: Callable[[Path], Path]
+) -> None:
+    listing = make_tree(tmp_path, "voc20") / "ImageSets/Segmentation/val.txt"
+    write_refer(tmp_path, ROWS)
+    for verb, name, refused in (
+        ("check", "voc20", listing),
+        ("prepare", "voc20", listing),
+        ("check", "refcoco", tmp_path / "refcoco" / "refs(unc).p"),
+    ):
+        unreadable(refused)
+        done = invoke(verb, name, tmp_path)
+        assert done.exit_code == 1, done.output
+        (line,) = done.output.strip().splitlines()
+        assert str(refused) in line
+        assert line.endswith("(Permission denied)")
+
+
+@pytest.mark.parametrize("verb", ["check", "prepare"])
+def test_what_the_system_refuses_ends_with_one_line(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_tree(tmp_path, "voc20")
+    is_file = Path.is_file
+
+    def refuse(path: Path) -> bool:
+        if path.name == "val.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    done = invoke(verb, "voc20", tmp_path)
+    assert done.exit_code == 1
+    listing = place / "ImageSets/Segmentation/val.txt"
+    assert done.stderr == f"error: {listing}: Permission denied\n"
+
+
+@pytest.mark.parametrize("verb", ["check", "prepare"])
+def test_names_of_300_characters_end_with_one_line(verb: str, tmp_path: Path) -> None:
+    long = "x" * 300
+    place = make_tree(tmp_path, "voc20")
+    listing = place / "ImageSets/Segmentation/val.txt"
+    listing.write_text(f"a_1\nb_2\n{long}\n")
+    done = invoke(verb, "voc20", tmp_path)
+    assert done.exit_code == 1
+    assert long[:50] in done.output
+    done = invoke(verb, "voc20", tmp_path / long)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "is no folder" in done.stderr
 
 
 def test_check_tells_what_is_missing(streets: Path) -> None:

@@ -138,6 +138,12 @@ def test_shards_are_found_by_pattern_folder_and_list(tmp_path):
         read_captions(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("pattern", ["x-{0..999999999999}.tar", "{0..9999}/{0..9999}.tar"])
+def test_a_pattern_stands_for_a_million_shards_at_most(pattern):
+    with pytest.raises(ValueError, match=r"\.tar stands for 10+ shards; at most 1000000 go"):
+        find_shards(pattern)
+
+
 def test_two_ranges_in_a_pattern():
     with pytest.raises(ValueError, match=r"4 of 4 shards are missing, the first x9/a7\.tar"):
         find_shards("x{9..10}/a{7..8}.tar")
@@ -450,7 +456,7 @@ def test_photographs_outside_the_folder_are_refused(coco, name):
     content = json.loads(path.read_text())
     content["images"][0]["file_name"] = name
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="lies outside the folder of images"):
+    with pytest.raises(ValueError, match="leads outside of"):
         read_captions(path, images=coco / "train2014")
 
 
@@ -469,7 +475,7 @@ def test_photographs_outside_the_folder_are_refused(coco, name):
 def test_a_file_of_another_form_is_named(tmp_path, text):
     path = tmp_path / "captions_train2014.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"captions_train2014\.json cannot be understood"):
+    with pytest.raises(ValueError, match=r"captions_train2014\.json cannot be (read|understood)"):
         read_captions(path)
 
 

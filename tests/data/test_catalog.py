@@ -115,7 +115,7 @@ def test_the_folder_of_the_benchmark_itself_is_a_root_too(tmp_path, name):
             | {255: None, 11: None, 90: None},
         ),
         ("stuff171", 3, {0: 0, 170: 170, 255: None}),
-        ("object81", 0, {0: 1, 10: 11, 12: 12, 89: 80, 91: 0, 181: 0, 255: 0}),
+        ("object81", 0, {0: 1, 10: 11, 11: 0, 12: 12, 89: 80, 90: 0, 91: 0, 181: 0, 255: 0}),
         ("object81", 3, {0: 0, 1: 1, 80: 80}),
         ("object81", 4, {0: 1, 79: 80, 80: 0, 170: 0, 255: 0}),
         ("ade150", 0, {0: None, 1: 0, 150: 149}),
@@ -198,6 +198,21 @@ def test_a_file_without_its_other_half_is_named(tmp_path, name, number, gone, me
     findings = catalog.check(name, tmp_path)
     assert len(findings) == 2  # and the number of photographs
     assert gone.rpartition("/")[2] in findings[0]
+
+
+def test_cities_may_be_links(tmp_path):
+    place = make_tree(tmp_path, "cityscapes19")
+    for kind in ("leftImg8bit", "gtFine"):
+        city = place / kind / "val" / "lindau"
+        city.rename(tmp_path / f"{kind}_lindau")
+        city.symlink_to(tmp_path / f"{kind}_lindau")
+    assert len(catalog.read_benchmark("cityscapes19", tmp_path)) == 2
+
+
+def test_a_listing_may_begin_with_a_byte_order_mark(tmp_path):
+    listing = make_tree(tmp_path, "voc21") / "ImageSets/Segmentation/val.txt"
+    listing.write_bytes(b"\xef\xbb\xbf" + listing.read_bytes())
+    assert len(catalog.read_benchmark("voc21", tmp_path)) == 2
 
 
 def test_an_empty_listing_is_refused(tmp_path):
@@ -332,12 +347,12 @@ def test_voc20b_asks_for_59_words_and_takes_39_of_them_for_background():
     words = benchmark.vocabularies()["catseg"]
     assert benchmark.class_names[19:] == ("tv monitor", "background")
     assert words.classes == (*range(20), *[20] * 39)
-    assert words.none is None
+    assert (words.none, words.background) == (20, ())
     names = [each[0] for each in words.labels.names]
     assert names[10] == "diningtable"
     assert names[20:24] == ["bag", "bed", "bedclothes", "bench"]
-    label_map = np.array([[0, 19, 20, 58]], np.uint8)
-    np.testing.assert_array_equal(words.to_classes(label_map, 255), [[0, 19, 20, 20]])
+    label_map = np.array([[0, 19, 20, 58, 255]], np.uint8)
+    np.testing.assert_array_equal(words.to_classes(label_map, 255), [[0, 19, 20, 20, 20]])
 
 
 def test_authors_use_their_own_names():

@@ -201,6 +201,8 @@ def image_row(**changes):
         ({"images": []}, "lists no images"),
         ({"images": [image_row(), image_row()]}, "two of the images have the id 1"),
         ({"images": [image_row(id=None)]}, "one of the images has the id None"),
+        ({"images": [image_row(height=True)]}, "image 1 has height True and width 8"),
+        ({"images": [image_row(id=True)]}, "one of the images has the id True"),
         ({"images": [image_row(height="6")]}, "image 1 has height '6' and width 8"),
         ({"images": [image_row(file_name="../a.png")]}, "leads outside of"),
         ({"images": [image_row(file_name="/etc/a.png")]}, "leads outside of"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_api
 
-from lexiseg.data.masks import RunLengths, decode_rle, encode_rle, paint_polygons
+from lexiseg.data.masks import RunLengths, decode_rle, encode_rle
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))
 NUMBERS = st.one_of(
@@ -25,6 +25,10 @@ def reference_decode(packed):
     with warnings.catch_warnings():  # of NumPy 2, about the reference itself
         warnings.simplefilter("ignore", DeprecationWarning)
         return coco_api.decode(packed)
+
+
+def paint_polygons(polygons, size):
+    return RunLengths.of_polygons(polygons, size).mask()
 
 
 def test_runs_go_down_the_columns():

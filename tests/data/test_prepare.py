@@ -2,6 +2,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_api
 
 from lexiseg.data.catalog import read_benchmark
-from lexiseg.data.prepare import Job, SourceError, plan, prepare, run
+from lexiseg.data.prepare import Job, Outcome, SourceError, plan, run
 from lexiseg.data.prepare.ade_full import shrink_image, shrink_label_map, small_size
 
 U8 = np.uint8
@@ -41,6 +42,25 @@ def packed(mask: Any) -> dict[str, Any]:
     """COCO's own compressed run lengths, as JSON files hold them."""
     coded = coco_api.encode(np.asfortranarray(mask, dtype=U8))
     return {"size": list(coded["size"]), "counts": coded["counts"].decode()}
+
+
+def prepare(
+    name: str,
+    root: Path,
+    *,
+    split: str = "val",
+    workers: int = 1,
+    on_file: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Does what there is to do, and gives the failures."""
+    failures = []
+    with closing(run(plan(name, root, split), workers=workers)) as outcomes:
+        for outcome in outcomes:
+            if on_file is not None:
+                on_file(outcome)
+            if outcome.state == "failed":
+                failures.append(outcome)
+    return failures
 
 
 def ade150(root: Path) -> None:
@@ -143,6 +163,12 @@ def test_the_augmented_masks_of_voc_come_first(tmp_path: Path) -> None:
         save(folder / "SegmentationClassAug" / f"{name}.png", [[2, 2, 2]])
     prepare("voc20", tmp_path)
     assert read(folder / "annotations_detectron2" / "val" / "2007_000033.png") == [[1, 1, 1]]
+
+
+def test_a_listing_with_a_byte_order_mark(tmp_path: Path) -> None:
+    listing = voc(tmp_path) / "ImageSets" / "Segmentation" / "val.txt"
+    listing.write_bytes(b"\xef\xbb\xbf" + listing.read_bytes())
+    assert prepare("voc20", tmp_path) == []
 
 
 def test_voc21_is_read_as_downloaded(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lexiseg._checkpoint.machine import UnsafeCheckpointError
-from lexiseg.data.masks import paint_polygons
+from lexiseg.data.masks import RunLengths
 from lexiseg.data.referring import (
     REFERRING_BENCHMARKS,
     check_refer,
@@ -90,7 +90,7 @@ def test_masks_and_polygons_of_ones_own(own, where):
     write_refs(own, row(**where))
     sample = read_referring_folder(own)[0]
     if isinstance(where.get("polygon", [0])[0], list):
-        expected = paint_polygons(where["polygon"], (HEIGHT, WIDTH))
+        expected = RunLengths.of_polygons(where["polygon"], (HEIGHT, WIDTH)).mask()
     else:
         expected = square_mask()
     np.testing.assert_array_equal(sample.mask, expected)
@@ -106,15 +106,16 @@ def test_splits_order_and_counts(own):
         row(expression=None, expressions=[" left cup ", "rouge \u00e9"]),
         row(split="train"),
         row(image="deep/b.png", split=None),
+        row() | {"split": None, "image": "deep/b.png"},
     )
     dataset = read_referring_folder(own)
     assert (dataset.name, dataset.split) == ("cups", "val")
-    assert len(dataset) == 2
-    assert dataset.expression_count == 3
-    assert [sample.name for sample in (dataset[0], dataset[1])] == ["a_0", "b_2"]
+    assert len(dataset) == 3
+    assert dataset.expression_count == 4
+    assert [dataset[index].name for index in range(3)] == ["a_0", "b_2", "b_3"]
     assert dataset[0].expressions == ("left cup", "rouge \u00e9")
-    assert len(read_referring_folder(own, "train")) == 2
-    assert len(read_referring_folder(own, "test")) == 1
+    assert len(read_referring_folder(own, "train")) == 3
+    assert len(read_referring_folder(own, "test")) == 2
 
 
 def test_the_fingerprint_follows_words_masks_and_files(own):
@@ -146,6 +147,10 @@ def test_the_fingerprint_follows_words_masks_and_files(own):
         ({"expression": None}, 'row 0: give it "expression", a text, or "expressions"'),
         ({"expression": " "}, "row 0: an expression is ' '"),
         ({"expression": 3}, "row 0: an expression is 3"),
+        ({"expression": "x" * 257}, r"refs\.json: row 0: expression 'x+'\.\.\. has 257 char"),
+        ({"expression": "red\ncup"}, r"row 0: expression 'red\\ncup' has control characters"),
+        ({"expression": "cup \ud800"}, r"row 0: expression 'cup \\ud800' has control characters"),
+        ({"split": 3}, "row 0: its split is 3; give a text or none"),
         ({"expression": None, "expressions": "cup"}, "row 0: its expressions are 'cup'"),
         ({"expression": None, "expressions": []}, "row 0: has no expression"),
         ({"split": "train"}, r"has no rows of the split 'val'; it has \['train'\]"),
@@ -344,6 +349,7 @@ def test_unknown_names_and_splits(tmp_path, name, split, message):
         ([reference([[]], "val", "a")], "its ref_id must be a number"),
         ([reference(1, "val")], "reference 1: has no expression"),
         ([reference(1, "val", "")], "reference 1: an expression is ''"),
+        ([reference(1, "val", "x" * 257)], r"refs\(unc\)\.p: reference 1: .* has 257 characters"),
         ([reference(1, "val", sentences=3)], "its sentences are no list"),
         ([reference(1, "train", "a")], "refcoco has no references in the split 'val'"),
     ],
@@ -351,6 +357,24 @@ def test_unknown_names_and_splits(tmp_path, name, split, message):
 def test_damaged_references_are_told(tmp_path, rows, message):
     write_refer(tmp_path, rows)
     with pytest.raises(ValueError, match=message):
+        read_refer("refcoco", tmp_path)
+
+
+def test_outlines_belong_to_the_size_that_the_file_declares(tmp_path):
+    write_refer(tmp_path, ROWS)
+    photo = tmp_path / "images/train2014/COCO_train2014_000000000007.jpg"
+    photograph(photo, (2 * HEIGHT, 2 * WIDTH))
+    dataset = read_refer("refcoco", tmp_path)
+    for index in (0, 1):  # a polygon, and run lengths
+        with pytest.raises(
+            ValueError, match=r"annotation 5. \(COCO.*: a mask of \(6, 8\) .* is \(12, 16\)"
+        ):
+            dataset[index]
+    path = tmp_path / "refcoco" / "instances.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["height"] = None
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"instances\.json: image 7 has height None"):
         read_refer("refcoco", tmp_path)
 
 

@@ -65,6 +65,10 @@ def test_what_is_missing_is_named(own_data):
         '{"classes": {"a": "sky"}}',
         "{",
         '{"classes": {"0": "sky"}, "ignore": null}',
+        '{"classes": {"0": "sky"}, "ignore": 1.9}',
+        '{"classes": {"0": "sky"}, "ignore": true}',
+        '{"classes": {"0": "sky", "00": "sea"}}',
+        "[" * 100_000,
         '{"classes": {"0": "sky", "1": "Sky"}}',
     ],
 )
@@ -79,3 +83,9 @@ def test_a_damaged_mask_names_its_file(own_data):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ValueError, match=r"p0\.png"):
         read_semantic_folder(own_data, "val")[0]
+
+
+def test_a_byte_order_mark_is_no_damage(own_data):
+    path = own_data / "classes.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_semantic_folder(own_data, "val").class_names == ("red", "blue")

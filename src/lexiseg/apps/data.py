@@ -4,7 +4,7 @@ import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ from lexiseg.apps.terminal import (
     misuse,
     print_table,
     progress,
+    reason,
 )
 
 app = typer.Typer(
@@ -84,14 +85,16 @@ def check(name: Name, root: Root, split: Split = "val") -> None:
 
     Exit codes: 0 all is there, 1 something is missing, 2 wrong use.
     """
-    from lexiseg.data.datasets import check_dataset
+    from lexiseg.data.datasets import check_dataset, find_name
 
-    if not root.is_dir():
-        misuse(f"{root} is no folder; give the one that holds the data sets")
+    _check_folder(root)
     try:
+        name = find_name(name)
         findings = check_dataset(name, root, split=split)
     except ValueError as error:
         misuse(str(error))
+    except OSError as error:
+        _fail(error, root)
     for finding in findings:
         echo(finding)
     if not findings:
@@ -113,17 +116,20 @@ def prepare(
     What is there already is kept: a run that was stopped goes on where it was.
     Exit codes: 0 done, 1 a source is missing or damaged, 2 wrong use.
     """
-    from lexiseg.data import catalog
+    from lexiseg.data.datasets import find_name
     from lexiseg.data.prepare import SourceError, plan, run
 
+    _check_folder(root)
     try:
-        name = catalog.find(name).name
+        name = find_name(name)
         jobs = plan(name, root, split)
     except (SourceError, ImportError) as error:
         complain(str(error))
         raise typer.Exit(FAILED) from error
     except ValueError as error:
         misuse(str(error))
+    except OSError as error:
+        _fail(error, root)
     if not jobs:
         echo(f"{name} is read as it is downloaded")
         return
@@ -137,3 +143,14 @@ def prepare(
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     echo(f"{name} {split}: {told}")
     raise typer.Exit(FAILED if counts["failed"] else 0)
+
+
+def _check_folder(root: Path) -> None:
+    if not os.path.isdir(root):
+        misuse(f"{root} is no folder; give the one that holds the data sets")
+
+
+def _fail(error: OSError, root: Path) -> NoReturn:
+    """Complain of a file that the system does not let us read, and end."""
+    complain(reason(Path(error.filename or root), error))
+    raise typer.Exit(FAILED) from error

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt
 
-from lexiseg.data.json_files import Row, check_all_there, inside, read_coco_tables, size_of
+from lexiseg.data.fingerprints import FileDigests
+from lexiseg.data.json_files import Row, read_coco_tables, size_of
 from lexiseg.data.masks import RunLengths
+from lexiseg.data.paths import check_all_there, inside
 from lexiseg.data.semantic import SemanticDataset, Vocabulary
 from lexiseg.prompts import LabelSet
 from lexiseg.result import none_index
@@ -77,6 +79,10 @@ class CocoTruth:
             label_map[region.mask()] = class_id
         return label_map
 
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
+        """The photograph's name, how it is painted, and the content of the file."""
+        return (self.image, self.unlabelled, files.content(self.file))
+
     def _region(self, each: CocoObject) -> RunLengths:
         try:
             return RunLengths.of_segmentation(each.segmentation, self.size)
@@ -111,18 +117,9 @@ def read_coco_json(
     """
     path = Path(path)
     tables = read_coco_tables(path)
-    identities, names = _classes(path, tables)
-    if background:
-        pairs = [p for p in zip(identities, names, strict=True) if p[1].casefold() != BACKGROUND]
-        of_category = dict.fromkeys(identities, 0)
-        of_category |= {identity: place + 1 for place, (identity, _) in enumerate(pairs)}
-        names = [name for _, name in pairs]
-    else:
-        of_category = {identity: place for place, identity in enumerate(identities)}
-    labels = _labels(path, names)
-    class_names = (BACKGROUND, *labels.labels) if background else labels.labels
-    ignored = none_index(len(class_names))
-    objects = _objects_by_image(path, tables, of_category)
+    classes = _classes(path, tables, background=background)
+    ignored = none_index(len(classes.names))
+    objects = _objects_by_image(path, tables, classes.of_category)
     files = _image_files(path, list(tables["images"].values()), images, split)
     truths = tuple(
         CocoTruth(
@@ -135,44 +132,64 @@ def read_coco_json(
         )
         for identity, row in tables["images"].items()
     )
-    words = Vocabulary.one_each(labels)
-    if background:
-        places = tuple(range(1, len(class_names)))
-        words = Vocabulary(labels, places, none=0, background=(BACKGROUND,))
     home = path.resolve().parent
     return SemanticDataset(
         name=home.parent.name if home.name in (split, "annotations") else home.name,
         split=split,
-        class_names=class_names,
-        class_ids=tuple(range(len(class_names))),
+        class_names=classes.names,
+        class_ids=tuple(range(len(classes.names))),
         ignored_ids=frozenset({ignored}),
         images=files,
         truths=truths,
-        vocabularies={"default": words},
+        vocabularies={"default": classes.words},
     )
 
 
+@dataclass(frozen=True)
+class _Classes:
+    """The classes of a file, which of them each category is, and the words that ask for them."""
+
+    names: tuple[str, ...]
+    of_category: Mapping[int | str, int]
+    words: Vocabulary
+
+
 def _classes(
+    path: Path, tables: Mapping[str, Mapping[int | str, Row]], *, background: bool
+) -> _Classes:
+    """The categories, after the class "background" where it is asked for."""
+    named = _named_categories(path, tables)
+    if not background:
+        labels = _labels(path, list(named.values()))
+        places = {identity: place for place, identity in enumerate(named)}
+        return _Classes(labels.labels, places, Vocabulary.one_each(labels))
+    others = {key: name for key, name in named.items() if name.casefold() != BACKGROUND}
+    labels = _labels(path, list(others.values()))
+    places = {identity: place + 1 for place, identity in enumerate(others)}
+    words = Vocabulary(labels, tuple(places.values()), none=0, background=(BACKGROUND,))
+    return _Classes((BACKGROUND, *labels.labels), dict.fromkeys(named, 0) | places, words)
+
+
+def _named_categories(
     path: Path, tables: Mapping[str, Mapping[int | str, Row]]
-) -> tuple[list[int | str], list[str]]:
-    """Ids and names of the categories that are classes, in the file's order."""
+) -> dict[int | str, str]:
+    """Of the categories that are classes the names by id, in the file's order."""
     categories = tables["categories"]
-    used = [str(row.get("category_id")) for row in tables["annotations"].values()]
+    used = {str(row.get("category_id")) for row in tables["annotations"].values()}
     groups = [
         row.get("supercategory")
         for row in categories.values()
-        if row.get("supercategory") != row.get("name")
+        if row.get("supercategory") not in (None, row.get("name"))
     ]
-    identities = [
-        identity
-        for identity, row in categories.items()
-        if row.get("name") not in groups or str(identity) in used
-    ]
-    names = [categories[identity].get("name") for identity in identities]
-    for identity, name in zip(identities, names, strict=True):
+    named: dict[int | str, str] = {}
+    for identity, row in categories.items():
+        name = row.get("name")
+        if name in groups and str(identity) not in used:
+            continue
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{path}: category {identity} is called {name!r}; give it a name")
-    return identities, [str(name) for name in names]
+        named[identity] = name
+    return named
 
 
 def _labels(path: Path, names: Sequence[str]) -> LabelSet:

@@ -1,8 +1,8 @@
-"""JSON files of data sets: rows, COCO's tables, and paths that must not lead outside."""
+"""JSON files of data sets: rows, and COCO's tables."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -10,7 +10,7 @@ COCO_FORM = 'COCO\'s {"images": [...], "categories": [...], "annotations": [...]
 
 
 def read_json(path: Path, *, form: str) -> Any:
-    """The content of a file.
+    """The content of a file in UTF-8, with or without a byte order mark, or in UTF-16 or 32.
 
     Args:
         path: of the file.
@@ -60,7 +60,7 @@ def size_of(path: Path, image: Row) -> tuple[int, int]:
         ValueError: they are no whole numbers.
     """
     size = (image.get("height"), image.get("width"))
-    if not all(isinstance(side, int) and side > 0 for side in size):
+    if not all(type(side) is int and side > 0 for side in size):  # True is an int too
         raise ValueError(
             f"{path}: image {image['id']} has height {size[0]!r} and width {size[1]!r}; both are "
             "whole numbers of pixels"
@@ -72,41 +72,9 @@ def _by_id(path: Path, key: str, rows: Sequence[Row]) -> dict[int | str, Row]:
     found: dict[int | str, Row] = {}
     for row in rows:
         identity = row.get("id")
-        if not isinstance(identity, int | str):
+        if not isinstance(identity, int | str) or isinstance(identity, bool):
             raise ValueError(f"{path}: one of the {key} has the id {identity!r}; give it a number")
         if identity in found:
             raise ValueError(f"{path}: two of the {key} have the id {identity!r}; ids are unique")
         found[identity] = row
     return found
-
-
-def inside(root: Path, name: Any, *, source: str) -> Path:
-    """The file of a name that a data set gives, below its folder.
-
-    Args:
-        root: the folder.
-        name: a path relative to it, with "/" between folders.
-        source: where the name was found, for the message.
-
-    Raises:
-        ValueError: the name is no text, or leads outside.
-    """
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise ValueError(f"{source}: a file is called {name!r}; give a path relative to {root}")
-    given = PureWindowsPath(name)  # which takes both separators and knows drives
-    if given.is_absolute() or given.anchor or ".." in given.parts:
-        raise ValueError(f"{source}: the path {name!r} leads outside of {root}, where it must stay")
-    return root / name
-
-
-def check_all_there(files: Iterable[Path], *, source: str) -> None:
-    """Every file exists.
-
-    Raises:
-        ValueError: some do not; the message counts them and names the first.
-    """
-    missing = [file for file in dict.fromkeys(files) if not file.is_file()]
-    if missing:
-        raise ValueError(
-            f"{source}: {len(missing)} of its files are missing, the first {missing[0]}"
-        )

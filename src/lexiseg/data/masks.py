@@ -146,13 +146,6 @@ def encode_rle(mask: Bool[np.ndarray, "H W"]) -> str:
     return packed["counts"].decode("ascii")
 
 
-def paint_polygons(
-    polygons: Sequence[Sequence[int | float]], size: tuple[int, int]
-) -> Bool[np.ndarray, "H W"]:
-    """The mask of one object's polygons; see :meth:`RunLengths.of_polygons`."""
-    return RunLengths.of_polygons(polygons, size).mask()
-
-
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:
     height, width = size
     if height < 1 or width < 1 or height * width > MAX_PIXELS:

@@ -10,16 +10,17 @@ Without splits, ROOT/images and ROOT/masks.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer, UInt, UInt8
 
+from lexiseg.data.fingerprints import FileDigests
+from lexiseg.data.json_files import read_json
 from lexiseg.images import read_image, read_label_map
 from lexiseg.prompts import LabelSet
 from lexiseg.result import none_index
@@ -79,13 +80,12 @@ class Truth(Protocol):
         """What messages call it."""
         ...
 
-    @property
-    def file(self) -> Path:
-        """The file that holds it."""
-        ...
-
     def read(self) -> Integer[np.ndarray, "H W"]:
         """The class ids as they are stored."""
+        ...
+
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
+        """What changes whenever what is read may change."""
         ...
 
 
@@ -103,6 +103,10 @@ class MaskFile:
     def read(self) -> UInt[np.ndarray, "H W"]:
         """The class ids, 8 or 16 bits."""
         return read_label_map(self.file)
+
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
+        """Name and content of the file."""
+        return (self.file.name, files.content(self.file))
 
 
 @dataclass(frozen=True)
@@ -194,13 +198,19 @@ class SemanticDataset:
         return SemanticSample(image, label_map, self.images[index].stem)
 
     def fingerprint(self) -> str:
-        """A digest of which files and classes these are, by names and sizes."""
+        """A digest of the classes, of the content of the label maps, and of the photographs.
+
+        Photographs are told apart by name, size and time of the last change.
+
+        Raises:
+            ValueError: a file cannot be read.
+        """
         digest = hashlib.sha256()
         for part in (self.class_names, self.class_ids, sorted(self.ignored_ids)):
             digest.update(repr(part).encode())
+        files = FileDigests()
         for image, truth in zip(self.images, self.truths, strict=True):
-            sizes = (image.stat().st_size, truth.file.stat().st_size)
-            digest.update(repr((image.name, truth.file.name, sizes)).encode("utf-8", "replace"))
+            digest.update(repr((files.stamp(image), truth.identity(files))).encode())
         return digest.hexdigest()
 
     @cached_property
@@ -274,15 +284,22 @@ def _masks(images: Sequence[Path], folder: Path) -> list[Path]:
 
 def _read_classes(description: Path) -> tuple[list[str], tuple[int, ...], int]:
     """The names by rising id, the ids, and the id that is ignored."""
-    form = 'it must be {"classes": {"0": "sky", ...}, "ignore": 255}'
+    form = '{"classes": {"0": "sky", ...}, "ignore": 255}'
+    listed = read_json(description, form=form)
     try:
-        listed = json.loads(description.read_text(encoding="utf-8"))
-        classes = {int(index): name for index, name in listed["classes"].items()}
-        ignored_id = int(listed.get("ignore", IGNORE_INDEX))
+        numbered = [(int(index), name) for index, name in listed["classes"].items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{description} cannot be understood ({error!r}); {form}") from error
+        raise ValueError(
+            f"{description} cannot be understood ({error!r}); it must be {form}"
+        ) from error
+    classes = dict(numbered)
+    if len(classes) < len(numbered):
+        raise ValueError(f"{description} names a class id twice, as 0 and 00; name it once")
+    ignored_id = listed.get("ignore", IGNORE_INDEX)
+    if type(ignored_id) is not int:  # True is an int too
+        raise ValueError(f"{description}: ignore is {ignored_id!r}; it is one whole number")
     if not all(isinstance(name, str) and name.strip() for name in classes.values()):
-        raise ValueError(f"{description} has a class whose name is no text; {form}")
+        raise ValueError(f"{description} has a class whose name is no text; it must be {form}")
     if not classes or not all(0 <= index <= LARGEST_ID for index in classes):
         raise ValueError(
             f"{description}: class ids are {_few(sorted(classes))}; they lie in 0 to {LARGEST_ID}"

@@ -7,7 +7,6 @@ Karpathy        {"images": [{"split", "filepath", "filename", "sentences": [{"ra
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from lexiseg.data.json_files import read_json
+from lexiseg.data.paths import inside
 from lexiseg.data.semantic import list_images
 from lexiseg.images import read_image
 
@@ -111,25 +112,23 @@ def json_pairs(path: Path, split: str | None, images: Path | None) -> FilePairs:
         ValueError: as ``folder_pairs`` says, or a photograph lies outside the folder.
     """
     rows = _read_rows(path, split, _coco_rows)
-    for name, _, _ in rows:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ValueError(f"{path}: the photograph {name!r} lies outside the folder of images")
     root = _find_images(path, rows[0][0]) if images is None else images
-    folders = {(root / name).parent for name, _, _ in rows}
+    files = [inside(root, name, source=str(path)) for name, _, _ in rows]
+    folders = {file.parent for file in files}
     there = {image for folder in folders if folder.is_dir() for image in folder.iterdir()}
-    lacking = [str(root / name) for name, _, _ in rows if root / name not in there]
+    lacking = [str(file) for file in files if file not in there]
     if lacking:
         raise _missing(path, lacking)
-    return _file_pairs(path, [(root / name, captions) for name, _, captions in rows])
+    captions = (captions for _, _, captions in rows)
+    return _file_pairs(path, list(zip(files, captions, strict=True)))
 
 
 def _read_rows(path: Path, split: str | None, parse: Callable[[Any], list[_Row]]) -> list[_Row]:
     """The rows of a file that belong to a split."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing: it holds the captions")
+    content = read_json(path, form="captions in one of three forms")
     try:
-        rows = parse(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        rows = parse(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} cannot be understood ({error!r}); it must have one of the three forms that "
             "the docstring of lexiseg.data.captions.files gives"
@@ -182,7 +181,7 @@ def _find_images(path: Path, first: str) -> Path:
     """The folder near a JSON file that its photographs' names start from."""
     parts = ("", "images", path.stem.removeprefix("captions_"))
     near = [base / part for base in (path.parent, path.parent.parent) for part in parts]
-    found = next((folder for folder in near if (folder / first).is_file()), None)
+    found = next((p for p in near if inside(p, first, source=str(path)).is_file()), None)
     if found is None:
         raise ValueError(
             f"{path}: its first photograph {first!r} is not near it; say where by images=FOLDER"

@@ -11,6 +11,7 @@ and ``000.txt`` are one sample. The image is jpg, jpeg, png or webp; the caption
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import tarfile
@@ -28,6 +29,7 @@ from lexiseg.data.captions.files import Texts
 IMAGE_KINDS = ("jpg", "jpeg", "png", "webp")
 TEXT_KINDS = ("txt", "json")  # the first that a sample has is taken
 LARGEST_TEXT = 1 << 20
+MOST_SHARDS = 1_000_000
 _COMPRESSED = {  # how such a file starts, and what unpacks it
     b"\x1f\x8b": "gunzip",
     b"BZh": "bunzip2",
@@ -87,7 +89,7 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
     """The tars of a pattern such as ``cc3m-{00000..00331}.tar``, of a folder, or of a list.
 
     Raises:
-        ValueError: there are none, or some are missing.
+        ValueError: there are none, some are missing, or a pattern stands for too many.
     """
     if isinstance(source, (str, Path)):
         folder = Path(source)
@@ -237,12 +239,22 @@ def _captions(data: bytes, kind: str, where: str) -> list[str]:
 
 def _expand(pattern: str) -> list[str]:
     """Every name that a pattern with ranges such as {000..331} stands for."""
+    ranges = _RANGE.findall(pattern)
+    count = math.prod(max(int(last) - int(first) + 1, 0) for first, last in ranges)
+    if count > MOST_SHARDS:
+        raise ValueError(
+            f"{pattern} stands for {count} shards; at most {MOST_SHARDS} go: give a smaller range"
+        )
+    return _expanded(pattern)
+
+
+def _expanded(pattern: str) -> list[str]:
     match = _RANGE.search(pattern)
     if match is None:
         return [pattern]
     before, (first, last) = pattern[: match.start()], match.groups()
     numbers = [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
-    tails = _expand(pattern[match.end() :])
+    tails = _expanded(pattern[match.end() :])
     return [f"{before}{number}{tail}" for number in numbers for tail in tails]
 
 

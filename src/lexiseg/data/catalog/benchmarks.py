@@ -85,7 +85,7 @@ class Benchmark:
         others = self._finer_classes(authors)
         if self.background == "last":
             joined = LabelSet(labels.labels + others.labels, labels.names + others.names)
-            return Vocabulary(joined, (*range(count), *[count] * len(others)))
+            return Vocabulary(joined, (*range(count), *[count] * len(others)), none=count)
         taken = {n.casefold() for names in (labels.labels, *labels.names) for n in names}
         background = tuple(n for n in others.labels if n.casefold() not in taken)
         return Vocabulary(labels, tuple(range(1, count + 1)), none=0, background=background)

@@ -7,14 +7,18 @@ PLACE/listing                       the NAMEs of a split, one a line; not every 
 NAME may hold folders, as the cities of Cityscapes.
 """
 
-import os
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt, UInt16
 
+from lexiseg.data.fingerprints import FileDigests
+from lexiseg.data.paths import read_listing, walk
 from lexiseg.images import read_label_map
 
 # Of the 182 numbers of COCO-Stuff's maps (0 to 181), those that stand for no class.
@@ -81,13 +85,13 @@ class Layout:
         """Photographs with their label maps, by name; and what lacks its other half, a line each.
 
         Raises:
-            ValueError: the listing is no UTF-8 text.
+            ValueError: the listing cannot be read.
         """
         paths = self.paths(place, split)
         images = set(_names(paths["images"], self.image_suffix))
         masks = set(_names(paths["masks"], self.mask_suffix))
         if self.listing is not None:
-            names = _read_listing(paths["listing"])
+            names = set(read_listing(paths["listing"]))
             origin = f"{paths['listing']} names"
         elif self.masks_decide:
             names, origin = masks, f"{paths['masks']} holds"
@@ -107,17 +111,41 @@ class Layout:
         return [(image_of[name], mask_of[name]) for name in both], faults
 
 
+@dataclass(frozen=True, eq=False)
+class Renumbering:
+    """Of each number that a file can hold the class's position.
+
+    Attributes:
+        table: by number; ``IGNORED_ID`` where nobody judged, or a mark that the number is strange.
+    """
+
+    table: UInt16[np.ndarray, "65536"] = field(repr=False)
+
+    @classmethod
+    def of(cls, layout: Layout) -> "Renumbering":
+        """What the numbers of a layout stand for."""
+        table = np.full(65536, _STRANGE_ID, np.uint16)
+        table[list(layout.ids)] = list(layout.ids.values())
+        table[list(layout.ignored)] = IGNORED_ID
+        return cls(table)
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the table."""
+        return hashlib.sha256(self.table.tobytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class RenumberedMask:
     """A label map in a file in which several numbers stand for one class.
 
     Attributes:
         file: the label map.
-        table: of each number the class's position, ``IGNORED_ID``, or a mark that it is strange.
+        numbers: what they stand for; one for all masks of a layout.
     """
 
     file: Path
-    table: UInt16[np.ndarray, "65536"] = field(repr=False, compare=False)
+    numbers: Renumbering
 
     @property
     def name(self) -> str:
@@ -131,7 +159,7 @@ class RenumberedMask:
             ValueError: the file holds a number that the layout does not know.
         """
         stored = read_label_map(self.file)
-        positions = self.table[stored]
+        positions = self.numbers.table[stored]
         if (positions == _STRANGE_ID).any():
             strange = np.unique(stored[positions == _STRANGE_ID]).tolist()
             raise ValueError(
@@ -140,30 +168,17 @@ class RenumberedMask:
             )
         return positions
 
-
-def id_table(layout: Layout) -> UInt16[np.ndarray, "65536"]:
-    """The table of :class:`RenumberedMask` for a layout."""
-    table = np.full(65536, _STRANGE_ID, np.uint16)
-    table[list(layout.ids)] = list(layout.ids.values())
-    table[list(layout.ignored)] = IGNORED_ID
-    return table
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
+        """Name and content of the file, and what its numbers stand for."""
+        return (self.file.name, files.content(self.file), self.numbers.digest)
 
 
 def _names(folder: Path, suffix: str) -> Iterator[str]:
     """The names of the files with a suffix, without it; files beside them are passed over."""
-    for where, _, files in os.walk(folder):
-        inner = Path(where).relative_to(folder)
-        for file in files:
-            name = file.removesuffix(suffix)
-            # COCO-Stuff's maps and what GroupViT's and mmsegmentation's scripts make of them lie in
-            # one folder, NAME.png beside NAME_labelTrainIds.png.
-            if name != file and not name.endswith("TrainIds") and not name.startswith("."):
-                yield (inner / name).as_posix()
-
-
-def _read_listing(path: Path) -> set[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no text; it names a photograph a line") from error
-    return {line.strip() for line in lines if line.strip()}
+    for file in walk(folder):
+        name = file.name.removesuffix(suffix)
+        # COCO-Stuff's maps and what GroupViT's and mmsegmentation's scripts make of them lie in one
+        # folder, NAME.png beside NAME_labelTrainIds.png.
+        if name in ("", file.name) or name.endswith("TrainIds") or name.startswith("."):
+            continue
+        yield file.with_name(name).as_posix()

@@ -18,9 +18,9 @@ _COCO_171 = {v: i for i, v in enumerate(v for v in range(182) if v not in COCO_G
 
 
 def _objects(position_in_171: Mapping[int, int]) -> dict[int, int]:
-    """Things follow the background, class 0, to which all else belongs, 255 included."""
-    things = {v: i + 1 if i < 80 else 0 for v, i in position_in_171.items()}
-    return {**things, 255: 0}
+    """Things follow the background, class 0, to which all else belongs, 255 and gaps included."""
+    things = {v: i + 1 for v, i in position_in_171.items() if i < 80}
+    return dict.fromkeys([*COCO_GAPS, *position_in_171, 255], 0) | things
 
 
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -128,21 +128,23 @@ def _coco(
 
 
 def _stuff(
-    ids: Mapping[int, int], ids_171: Mapping[int, int], void: set[int]
+    ids: Mapping[int, int],
+    ids_171: Mapping[int, int],
+    ignored: frozenset[int],
+    void: frozenset[int],
 ) -> tuple[Layout, ...]:
     """The layouts of COCO-Stuff, for its own classes or for what is made of them."""
-    gaps, none = COCO_GAPS | void, frozenset(void)
     return (
-        _coco("annotations/{}", ids, gaps),
-        _coco("stuffthingmaps/{}", ids, gaps),
-        _coco("stuffthingmaps/{}", ids, gaps, images="{}"),
-        _coco("annotations/{}", ids_171, none, "_labelTrainIds.png", authors="mmsegmentation"),
-        _coco("annotations_detectron2/{}", ids_171, none, authors="CAT-Seg"),
+        _coco("annotations/{}", ids, ignored),
+        _coco("stuffthingmaps/{}", ids, ignored),
+        _coco("stuffthingmaps/{}", ids, ignored, images="{}"),
+        _coco("annotations/{}", ids_171, void, "_labelTrainIds.png", authors="mmsegmentation"),
+        _coco("annotations_detectron2/{}", ids_171, void, authors="CAT-Seg"),
     )
 
 
-STUFF171 = _stuff(_COCO_171, _from(0, 171), {255})
-_OBJECTS_OF_STUFF = _stuff(_objects(_COCO_171), _objects(_from(0, 171)), set())
+STUFF171 = _stuff(_COCO_171, _from(0, 171), COCO_GAPS | _VOID, _VOID)
+_OBJECTS_OF_STUFF = _stuff(_objects(_COCO_171), _objects(_from(0, 171)), frozenset(), frozenset())
 OBJECT81 = (
     *_OBJECTS_OF_STUFF[:3],
     _coco(

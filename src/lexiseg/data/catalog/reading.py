@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from lexiseg.data.catalog.benchmarks import ALIASES, BENCHMARKS, Benchmark
-from lexiseg.data.catalog.layouts import IGNORED_ID, Layout, RenumberedMask, id_table
+from lexiseg.data.catalog.layouts import IGNORED_ID, Layout, RenumberedMask, Renumbering
 from lexiseg.data.semantic import MaskFile, SemanticDataset, Truth
 from lexiseg.registry import unknown
 
@@ -94,7 +94,10 @@ def check(name: str, root: str | os.PathLike[str], split: str = "val") -> list[s
     if found is None:
         return _lacking(benchmark, root, split)
     layout, place = found
-    pairs, faults = layout.pairs(place, split)
+    try:
+        pairs, faults = layout.pairs(place, split)
+    except ValueError as error:
+        return [str(error)]
     note = size_note(benchmark.name, split, len(pairs))
     return faults if note is None else [*faults, f"{place}: {note}"]
 
@@ -158,8 +161,8 @@ def _numbering(
     if len(layout.ids) == class_count:
         class_ids = tuple(sorted(layout.ids, key=layout.ids.__getitem__))
         return class_ids, layout.ignored, tuple(MaskFile(mask) for mask in masks)
-    table = id_table(layout)
-    truths = tuple(RenumberedMask(mask, table) for mask in masks)
+    numbers = Renumbering.of(layout)
+    truths = tuple(RenumberedMask(mask, numbers) for mask in masks)
     return tuple(range(class_count)), frozenset({IGNORED_ID}), truths
 
 

@@ -4,8 +4,8 @@ raw download -> plan: a Job for each photograph (recoding, ade_full, context, ci
              -> run: the jobs that are not done yet, each file complete or not there (jobs)
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from lexiseg.data.prepare.recoding import (
     plan_stuff171,
     plan_voc,
 )
+from lexiseg.data.referring import REFERRING_BENCHMARKS
 
 Planner = Callable[[Benchmark, Path, str], Iterable[Job]]
 
@@ -38,7 +39,7 @@ def _plan_object81(benchmark: Benchmark, root: Path, split: str) -> Iterable[Job
     return plan_object_annotations(file, split)
 
 
-# voc21 is read as it is downloaded.
+# voc21 and the referring benchmarks are read as they are downloaded.
 PLANNERS: Mapping[str, Planner] = {
     "ade150": plan_ade150,
     "ade847": plan_ade847,
@@ -57,7 +58,7 @@ def plan(name: str, root: str | Path, split: str = "val") -> tuple[Job, ...]:
     """What there is to do for a benchmark; empty where it is read as it is downloaded.
 
     Args:
-        name: of a benchmark of the catalogue, or an alias.
+        name: of a benchmark of the catalogue, or an alias; or of a referring benchmark.
         root: where the data sets are; nothing is written elsewhere.
         split: "val", or "train".
 
@@ -65,49 +66,19 @@ def plan(name: str, root: str | Path, split: str = "val") -> tuple[Job, ...]:
         SourceError: the raw download is not there; the message says where to get it.
         ValueError: an unknown name or split, or no such folder.
     """
-    benchmark = catalog.find(name)
-    if split not in benchmark.counts:
-        allowed = " and ".join(benchmark.counts)
-        raise ValueError(f"split {split!r} of {benchmark.name} came; allowed are {allowed}")
-    if not Path(root).is_dir():
+    if name in REFERRING_BENCHMARKS:
+        counts: Collection[str] = REFERRING_BENCHMARKS[name].references
+    else:
+        name = catalog.find(name).name
+        counts = catalog.BENCHMARKS[name].counts
+    if split not in counts:
+        allowed = " and ".join(counts)
+        raise ValueError(f"split {split!r} of {name} came; allowed are {allowed}")
+    if not os.path.isdir(root):
         raise ValueError(f"{root} is no folder; give the one that holds the data sets")
-    if benchmark.name not in PLANNERS:
+    if name not in PLANNERS:
         return ()
-    jobs = tuple(PLANNERS[benchmark.name](benchmark, Path(root), split))
+    jobs = tuple(PLANNERS[name](catalog.BENCHMARKS[name], Path(root), split))
     if not jobs:
         raise SourceError(f"{root}: the download of {name} is there, but has no files of {split}")
     return jobs
-
-
-def prepare(
-    name: str,
-    root: str | Path,
-    *,
-    split: str = "val",
-    workers: int = 1,
-    on_file: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
-    """Convert a raw download; what is done already is kept, and a failure stops nothing else.
-
-    Args:
-        name: of a benchmark of the catalogue, or an alias.
-        root: where the data sets are; nothing is written elsewhere.
-        split: "val", or "train".
-        workers: how many photographs are converted at a time; the result is the same.
-        on_file: called after each photograph.
-
-    Returns:
-        The failures.
-
-    Raises:
-        SourceError: the raw download is not there; the message says where to get it.
-        ValueError: an unknown name or split, no such folder, or fewer than 1 worker.
-    """
-    failures = []
-    with closing(run(plan(name, root, split), workers=workers)) as outcomes:
-        for outcome in outcomes:
-            if on_file is not None:
-                on_file(outcome)
-            if outcome.state == "failed":
-                failures.append(outcome)
-    return failures

@@ -14,6 +14,7 @@ from jaxtyping import Integer, UInt8
 from PIL import Image as PILImage
 
 from lexiseg.data.catalog.benchmarks import Benchmark
+from lexiseg.data.paths import walk
 from lexiseg.data.prepare.jobs import Job, find_folder, tif
 
 IGNORE = 65535
@@ -29,7 +30,11 @@ def plan_ade847(benchmark: Benchmark, root: Path, split: str) -> Iterator[Job]:
     """
     part = {"val": "validation", "train": "training"}[split]
     folder = find_folder(benchmark, root, [f"images/ADE/{part}"])
-    for photograph in sorted((folder / "images" / "ADE" / part).rglob("*.jpg")):
+    scenes = folder / "images" / "ADE" / part
+    for inner in sorted(walk(scenes)):
+        if inner.suffix != ".jpg":
+            continue
+        photograph = scenes / inner
         mask = photograph.with_name(f"{photograph.stem}_seg.png")
         targets = (
             folder / "images_detectron2" / part / photograph.name,

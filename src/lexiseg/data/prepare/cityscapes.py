@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw
 
 from lexiseg.data.catalog.benchmarks import Benchmark
+from lexiseg.data.paths import walk
 from lexiseg.data.prepare.jobs import Job, find_folder, png
 from lexiseg.images import MAX_PIXELS
 
@@ -32,7 +33,11 @@ CITYSCAPES = dict.fromkeys(UNSCORED, IGNORE) | {name: i for i, name in enumerate
 def plan_cityscapes19(benchmark: Benchmark, root: Path, split: str) -> Iterator[Job]:
     """NAME_polygons.json becomes NAME_labelTrainIds.png beside it: 0 to 18, and 255."""
     folder = find_folder(benchmark, root, [f"gtFine/{split}"])
-    for file in sorted((folder / "gtFine" / split).rglob("*_polygons.json")):
+    part = folder / "gtFine" / split
+    for inner in sorted(walk(part)):
+        if not inner.name.endswith("_polygons.json"):
+            continue
+        file = part / inner
         stem = file.name.removesuffix("_polygons.json")
         target = file.with_name(f"{stem}_labelTrainIds.png")
         yield Job((target,), (file,), partial(_paint, file))

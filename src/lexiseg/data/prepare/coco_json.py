@@ -13,7 +13,8 @@ from jaxtyping import UInt16
 
 from lexiseg.data.catalog.benchmarks import Benchmark
 from lexiseg.data.masks import RunLengths
-from lexiseg.data.prepare.jobs import Job, SourceError, plain_name, png
+from lexiseg.data.paths import plain_name
+from lexiseg.data.prepare.jobs import Job, SourceError, png
 from lexiseg.data.prepare.recoding import OBJECTS
 from lexiseg.images import MAX_PIXELS
 
@@ -85,7 +86,7 @@ def read_photographs(
         photographs = [
             Photograph(
                 file,
-                Path(plain_name(row["file_name"], file)).stem,
+                Path(plain_name(row["file_name"], source=str(file))).stem,
                 _size(row),
                 rows.get(row[id_key], []),
             )

@@ -17,7 +17,7 @@ from jaxtyping import Integer, UInt8
 from lexiseg._extras import need
 from lexiseg.data.catalog.benchmarks import Benchmark
 from lexiseg.data.prepare.coco_json import Photograph, paint, read_photographs
-from lexiseg.data.prepare.jobs import Job, find_folder, png, read_listing, tif
+from lexiseg.data.prepare.jobs import Job, find_folder, listed_names, png, tif
 
 LISTING_SOURCE = "https://github.com/cvlab-kaist/CAT-Seg (datasets/pascalcontext_val.txt)"
 DETAIL = "trainval_merged.json"
@@ -72,7 +72,7 @@ def _listed(folder: Path, split: str) -> list[str]:
         folder / f"pascalcontext_{split}.txt",
         folder / "ImageSets" / "SegmentationContext" / f"{split}.txt",
     ]
-    return read_listing(files, LISTING_SOURCE)
+    return listed_names(files, LISTING_SOURCE)
 
 
 def _sources(folder: Path, split: str) -> Iterator[tuple[str, Path, Callable[[], np.ndarray]]]:

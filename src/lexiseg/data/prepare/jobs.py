@@ -13,6 +13,7 @@ from jaxtyping import UInt
 from PIL import Image as PILImage
 
 from lexiseg.data.catalog.benchmarks import Benchmark
+from lexiseg.data.paths import read_listing
 from lexiseg.result import write_atomically
 
 
@@ -131,27 +132,17 @@ def find_folder(benchmark: Benchmark, root: Path, contents: Sequence[str]) -> Pa
     )
 
 
-def read_listing(files: Sequence[Path], source: str) -> list[str]:
+def listed_names(files: Sequence[Path], source: str) -> list[str]:
     """The names in the first of ``files`` that is there, one a line.
 
     Raises:
-        SourceError: there is none of them.
-        ValueError: a line is no plain file name.
+        SourceError: there is none of them, or it cannot be used.
     """
     for file in files:
         if file.is_file():
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            return [plain_name(line.split()[0], file) for line in lines if line.strip()]
+            try:
+                return read_listing(file)
+            except ValueError as error:
+                raise SourceError(str(error)) from error
     wanted = " or ".join(map(str, files))
     raise SourceError(f"{wanted} is missing: the names of the split's photographs; from {source}")
-
-
-def plain_name(name: str, file: Path) -> str:
-    """The name, which must not lead out of the folder that it is put in.
-
-    Raises:
-        ValueError: it would.
-    """
-    if not name or name in (".", "..") or any(mark in name for mark in "/\\\0"):
-        raise ValueError(f"{file}: {name!r} came; a name of a photograph has no folders")
-    return name

@@ -9,7 +9,7 @@ from jaxtyping import Integer
 
 from lexiseg.data.catalog.benchmarks import Benchmark
 from lexiseg.data.catalog.layouts import COCO_GAPS
-from lexiseg.data.prepare.jobs import Job, SourceError, find_folder, png, read_listing
+from lexiseg.data.prepare.jobs import Job, SourceError, find_folder, listed_names, png
 from lexiseg.images import read_label_map
 
 IGNORE = 255
@@ -48,7 +48,7 @@ def plan_voc(
     masks = next(folder / kind for kind in kinds if (folder / kind).exists())
     rule = _table({0: background, IGNORE: IGNORE} | {v: v - 1 for v in range(1, 21)})
     listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
-    for name in read_listing([listing], benchmark.masks_from):
+    for name in listed_names([listing], benchmark.masks_from):
         target = folder / folder_name / split / f"{name}.png"
         yield _recode(masks / f"{name}.png", target, rule)
 

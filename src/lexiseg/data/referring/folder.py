@@ -8,14 +8,16 @@ ROOT/refs.json is a list of rows
 - "mask" is a grey, palette or black and white PNG of the photograph's size; all that is not 0 is
   the object.
 - "polygon" instead of "mask": [x1, y1, x2, y2, ...] in pixels, or a list of such.
-- Files are relative to ROOT and stay in it. A row without "split" is part of every split.
+- Files are relative to ROOT and stay in it. A row without "split", or with null there, is part of
+  every split.
 """
 
 import reprlib
 from pathlib import Path
 from typing import Any
 
-from lexiseg.data.json_files import Row, check_all_there, inside, read_json, rows_of
+from lexiseg.data.json_files import Row, read_json, rows_of
+from lexiseg.data.paths import check_all_there, inside
 from lexiseg.data.referring.references import (
     FileReference,
     MaskPicture,
@@ -39,15 +41,23 @@ def read_referring_folder(root: str | Path, split: str = "val") -> ReferringData
     references = [
         _reference(root, row, index, path)
         for index, row in enumerate(rows)
-        if row.get("split", split) == split
+        if _split(row, index, path) in (None, split)
     ]
     if not references:
-        splits = sorted({str(row["split"]) for row in rows if "split" in row})
+        splits = sorted({str(row["split"]) for row in rows if row.get("split") is not None})
         raise ValueError(f"{path} has no rows of the split {split!r}; it has {splits}")
     files = [reference.image for reference in references]
     files += [each.mask.file for each in references if isinstance(each.mask, MaskPicture)]
     check_all_there(files, source=str(path))
     return ReferringDataset(root.name or root.resolve().name, split, tuple(references))
+
+
+def _split(row: Row, index: int, path: Path) -> str | None:
+    """The split that a row is part of; None: of every one."""
+    split = row.get("split")
+    if split is not None and not isinstance(split, str):
+        raise ValueError(f"{path}: row {index}: its split is {split!r}; give a text or none")
+    return split
 
 
 def _reference(root: Path, row: Row, index: int, path: Path) -> FileReference:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lexiseg._checkpoint.plain import read_plain
 from lexiseg._extras import need
+from lexiseg.data.fingerprints import FileDigests
 from lexiseg.data.referring.references import (
     ReferringDataset,
     ReferringSample,
@@ -61,9 +62,15 @@ class LmdbReference:
         expressions = check_expressions(record.get("sents"), source=self._source)
         return ReferringSample(image, expressions, mask != 0, str(name))
 
-    def identity(self) -> tuple[Any, ...]:
-        """The record's key, and the size of the whole database, which is not read for this."""
-        return (self.key, self.file.name, self.file.stat().st_size, self.masks is None)
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
+        """The record's key, and the database and the mask file, neither of which is read.
+
+        Both are told apart by name, size and time of the last change; where masks lie outside, by
+        those of the whole folder, because only the record says which of them is its own.
+        """
+        database = self.file / "data.mdb" if self.file.is_dir() else self.file
+        masks = None if self.masks is None else files.folder(self.masks)
+        return (self.key, files.stamp(database), masks)
 
     @property
     def _source(self) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg._checkpoint.plain import read_plain
-from lexiseg.data.json_files import Row, check_all_there, inside, read_coco_tables
+from lexiseg.data.json_files import Row, read_coco_tables, size_of
+from lexiseg.data.paths import check_all_there, inside
 from lexiseg.data.referring.references import (
     FileReference,
     Outline,
@@ -151,7 +152,11 @@ def _read_rows(path: Path) -> list[Row]:
         raise ValueError(
             f"{path} is larger than {LARGEST_PICKLE} bytes, as REFER's files never are"
         )
-    rows = read_plain(path.read_bytes(), str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error})") from error
+    rows = read_plain(content, str(path))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path} is no list of references; get it from {DOWNLOAD}")
     return rows
@@ -174,7 +179,11 @@ def _reference(
         name=str(identity),
         image=inside(images, image.get("file_name"), source=str(instances)),
         expressions=check_expressions(expressions, source=source),
-        mask=Outline(f"{instances}: annotation {annotation['id']}", annotation.get("segmentation")),
+        mask=Outline(
+            f"{instances}: annotation {annotation['id']}",
+            annotation.get("segmentation"),
+            size_of(instances, image),
+        ),
     )
 
 

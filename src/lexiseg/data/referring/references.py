@@ -11,8 +11,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from lexiseg.data.fingerprints import FileDigests
 from lexiseg.data.masks import RunLengths
 from lexiseg.images import read_image, read_label_map
+from lexiseg.prompts import check_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Reference(Protocol):
         """The photograph and the mask too."""
         ...
 
-    def identity(self) -> tuple[Any, ...]:
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
         """What changes when another object, or other files, are meant."""
         ...
 
@@ -77,10 +79,17 @@ class ReferringDataset:
         return self.references[index].read()
 
     def fingerprint(self) -> str:
-        """A digest of which objects, expressions and files these are; of files, name and size."""
-        digest = hashlib.sha256()
+        """A digest of which objects, expressions, masks and photographs these are.
+
+        Of masks the content counts; photographs and databases are told apart by name, size and time
+        of the last change.
+
+        Raises:
+            ValueError: a file cannot be read.
+        """
+        digest, files = hashlib.sha256(), FileDigests()
         for reference in self.references:
-            digest.update(repr(reference.identity()).encode("utf-8", "replace"))
+            digest.update(repr(reference.identity(files)).encode())
         return digest.hexdigest()
 
 
@@ -99,9 +108,9 @@ class MaskPicture:
         """The mask, of whatever size it has."""
         return read_label_map(self.file) != 0
 
-    def identity(self) -> tuple[Any, ...]:
-        """Name and size of the file."""
-        return (self.file.name, self.file.stat().st_size)
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
+        """Name and content of the file."""
+        return (self.file.name, files.content(self.file))
 
 
 @dataclass(frozen=True)
@@ -111,21 +120,23 @@ class Outline:
     Attributes:
         source: what messages call it.
         segmentation: as in COCO's annotations.
+        size: (height, width) for which it was drawn; None: the photograph's.
     """
 
     source: str
     segmentation: Any = field(repr=False)
+    size: tuple[int, int] | None = None
 
     def read(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-        """The mask for a photograph of this (height, width)."""
+        """The mask, for a photograph of this (height, width) where no size was declared."""
         try:
-            return RunLengths.of_segmentation(self.segmentation, size).mask()
+            return RunLengths.of_segmentation(self.segmentation, self.size or size).mask()
         except ValueError as error:
             raise ValueError(f"{self.source}: {error}") from error
 
-    def identity(self) -> tuple[Any, ...]:
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
         """The outline itself."""
-        return (repr(self.segmentation),)
+        return (self.segmentation, self.size)
 
 
 @dataclass(frozen=True)
@@ -148,10 +159,10 @@ class FileReference:
         check_mask_size(mask, image, source=f"{self.mask.source} ({self.image.name})")
         return ReferringSample(image, self.expressions, mask, self.name)
 
-    def identity(self) -> tuple[Any, ...]:
-        """Its name, expressions, files and outline."""
-        size = self.image.stat().st_size
-        return (self.name, self.expressions, self.image.name, size, *self.mask.identity())
+    def identity(self, files: FileDigests) -> tuple[Any, ...]:
+        """Its name, expressions, photograph and mask."""
+        stamp = files.stamp(self.image)
+        return (self.name, self.expressions, stamp, self.mask.identity(files))
 
 
 def check_mask_size(mask: np.ndarray, image: np.ndarray, *, source: str) -> None:
@@ -175,7 +186,8 @@ def check_expressions(expressions: Any, *, source: str) -> tuple[str, ...]:
         source: where it stands, for the message.
 
     Raises:
-        ValueError: there are none, or one is no text or empty.
+        ValueError: there are none, or one is no text, empty, longer than 256 characters, or has
+            control characters.
     """
     if not isinstance(expressions, Sequence) or isinstance(expressions, str | bytes):
         raise ValueError(
@@ -188,4 +200,10 @@ def check_expressions(expressions: Any, *, source: str) -> tuple[str, ...]:
             raise ValueError(
                 f"{source}: an expression is {reprlib.repr(expression)}; give it words"
             )
-    return tuple(expression.strip() for expression in expressions)
+    tidy = tuple(expression.strip() for expression in expressions)
+    for expression in tidy:
+        try:
+            check_name(expression, kind="expression")
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+    return tidy
