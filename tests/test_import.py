@@ -7,8 +7,8 @@ import pytest
 
 HEAVY = ["torch", "numpy", "PIL", "typer", "rich"]
 EXTRAS = [
-    *("accelerate", "diffusers", "faiss", "fastapi", "gradio", "lmdb", "scipy", "skimage"),
-    *("sklearn", "tokenizers"),
+    *("accelerate", "diffusers", "faiss", "fastapi", "gradio", "huggingface_hub", "lmdb"),
+    *("scipy", "skimage", "sklearn", "tokenizers"),
 ]
 
 

@@ -15,15 +15,18 @@ from torch import nn
 
 from lexiseg.weights import (
     Weights,
+    add_metadata,
     dequantise,
     fetch,
     load_state,
+    metadata_of,
     quantise_rows,
     read_checkpoint,
     read_metadata,
     read_weights,
     rename_keys,
     save_weights,
+    state_sha256,
 )
 
 
@@ -308,3 +311,49 @@ def test_metadata_of_json_survives(tmp_path):
     metadata = {"config": json.dumps({"dim": 3})}
     save_weights(tmp_path / "w.safetensors", example(), metadata)
     assert json.loads(read_metadata(tmp_path / "w.safetensors")["config"]) == {"dim": 3}
+
+
+def test_a_state_knows_the_metadata_of_its_file(tmp_path):
+    save_weights(tmp_path / "w.safetensors", example(), {"model": "painter"})
+    assert metadata_of(read_checkpoint(tmp_path / "w.safetensors")) == {"model": "painter"}
+    assert metadata_of(example()) == {}
+    torch.save(example(), tmp_path / "w.pt")
+    assert metadata_of(read_checkpoint(tmp_path / "w.pt")) == {}
+
+
+def test_metadata_is_added_and_the_tensors_stay_bit_for_bit(tmp_path):
+    state = example() | {"half": torch.tensor([0.1, float("nan")], dtype=torch.float16)}
+    source, target = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_weights(source, state, {"model": "painter", "step": "1"})
+    expected = {"model": "painter", "step": "2", "licence": "MIT"}
+    assert add_metadata(source, target, {"step": "2", "licence": "MIT"}) == expected
+    assert read_metadata(target) == expected
+    contents = [path.read_bytes() for path in (source, target)]
+    tensors = [content[8 + int.from_bytes(content[:8], "little") :] for content in contents]
+    assert tensors[0] == tensors[1]
+    assert load_file(target)["half"].dtype == torch.float16
+    torch.save(example(), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"w\.pt is no safetensors file"):
+        add_metadata(tmp_path / "w.pt", target, {})
+
+
+def test_the_checksum_of_a_state_by_hand():
+    state = {"b": torch.tensor(True), "a": torch.tensor([[1.0, 2.0]])}
+    content = b"a torch.float32 (1, 2)" + np.array([1, 2], "<f4").tobytes()
+    content += b"b torch.bool ()\x01"
+    assert state_sha256(state) == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": torch.tensor([[1.0], [2.0]])},
+        {"a": torch.tensor([[1.0, 2.0]], dtype=torch.float64)},
+        {"c": torch.tensor([[1.0, 2.0]])},
+        {"a": torch.tensor([[1.0, 2.0]]), "c": torch.zeros(0)},
+    ],
+)
+def test_the_checksum_of_a_state_tells_states_apart(other):
+    same = torch.tensor([[1.0, 9.0, 2.0]])[:, ::2]  # not contiguous
+    assert state_sha256({"a": same}) == state_sha256({"a": same.clone()})
+    assert state_sha256(other) != state_sha256({"a": same})

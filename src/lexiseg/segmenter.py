@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64, UInt, UInt8
 from torch import Tensor
 
-from lexiseg import registry
+from lexiseg import hub, registry
 from lexiseg.images import MAX_PIXELS, ImageError, ImageSource, read_image, source_name
 from lexiseg.methods.base import Protocol, SegmentationModel, Texts
 from lexiseg.prompts import (
@@ -90,11 +90,18 @@ class Segmenter:
         Args:
             name: ``arch.tag``, such as "catseg_vitb16.coco_stuff", or ``arch`` alone where it has
                 one set of weights; :func:`lexiseg.list_models` names all. Or the path of a
-                ``.safetensors`` file that this library's training wrote. Any other checkpoint:
-                ``Segmenter(create_model(arch, weights=path))``.
+                ``.safetensors`` file that this library's training wrote, or a repository of the
+                Hugging Face hub that holds one: ``hf:OWNER/NAME``, or ``hf:OWNER/NAME@REVISION``.
+                Any other checkpoint: ``Segmenter(create_model(arch, weights=path))``.
             protocol: as in the constructor.
             device: as in the constructor.
+
+        Raises:
+            ValueError: there are no such weights, they are damaged, or they do not fit.
+            ConnectionError: they cannot be downloaded.
         """
+        if isinstance(name, str) and hub.is_address(name):
+            name = hub.download(name)
         if isinstance(name, os.PathLike) or name.endswith(".safetensors"):
             model = registry.create_model(_arch_of_file(name), weights=name)
         else:

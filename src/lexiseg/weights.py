@@ -28,18 +28,22 @@ from lexiseg._checkpoint.machine import UnsafeCheckpointError
 from lexiseg._checkpoint.packed import is_packed, read_header, read_packed, with_metadata
 
 __all__ = [
+    "FileState",
     "Source",
     "UnsafeCheckpointError",
     "Weights",
+    "add_metadata",
     "dequantise",
     "fetch",
     "load_state",
+    "metadata_of",
     "quantise_rows",
     "read_checkpoint",
     "read_metadata",
     "read_weights",
     "rename_keys",
     "save_weights",
+    "state_sha256",
 ]
 
 logger = logging.getLogger(__name__)
@@ -77,6 +81,23 @@ class Weights:
 Source = str | Path | Mapping[str, Any] | Weights
 
 
+class FileState(dict[str, Tensor]):
+    """The tensors of a file by name.
+
+    Attributes:
+        metadata: what ``save_weights`` was given besides; empty for other files.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        super().__init__(tensors)
+        self.metadata = dict(metadata)
+
+
+def metadata_of(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The metadata of the file that a state was read from; empty where it is from no file."""
+    return state.metadata if isinstance(state, FileState) else {}
+
+
 def read_weights(source: Source) -> dict[str, Tensor]:
     """The state dict of a file, of a record (fetched if need be), or of a mapping.
 
@@ -87,7 +108,7 @@ def read_weights(source: Source) -> dict[str, Tensor]:
     return read_checkpoint(fetch(source) if isinstance(source, Weights) else source)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+def read_checkpoint(path: str | Path) -> FileState:
     """All tensors of a checkpoint by name; half precision becomes float32, int8 is dequantised.
 
     Known are safetensors, files of ``torch.save`` (both formats), TorchScript archives, and
@@ -102,7 +123,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {str(path)!r}; check the path")
     state = read_packed(path) if is_packed(path) else read_pickled(path)
-    return {key: _widen(value) for key, value in dequantise(state).items()}
+    widened = {key: _widen(value) for key, value in dequantise(state).items()}
+    return FileState(widened, read_metadata(path))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -124,6 +146,32 @@ def save_weights(
         packed = with_metadata(packed, metadata)
     with _written_whole(path) as temporary:
         temporary.write_bytes(packed)
+
+
+def add_metadata(
+    source: str | Path, target: str | Path, metadata: Mapping[str, str]
+) -> dict[str, str]:
+    """Copy safetensors, their tensors bit for bit, with more metadata; gives all of it.
+
+    Raises:
+        UnsafeCheckpointError: the file is damaged or holds no safetensors.
+    """
+    source = Path(source)
+    if not is_packed(source):
+        raise UnsafeCheckpointError(f"{source} is no safetensors file")
+    added = {**read_metadata(source), **metadata}
+    save_weights(target, read_packed(source), added)
+    return added
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """A checksum of names, types, shapes and values, whatever file or device they are on."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu().contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def rename_keys(

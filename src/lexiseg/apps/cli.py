@@ -26,6 +26,7 @@ from lexiseg.apps.terminal import (
     reason,
 )
 from lexiseg.apps.train import train
+from lexiseg.apps.weights import export_weights, push_to_hub
 
 DEFAULT_MODEL = "catseg_lite"
 DEFAULT_FOLDER = Path("lexiseg_out")
@@ -45,6 +46,10 @@ app.command(epilog="Example: `lexiseg evaluate catseg_lite maskclip_lite my_phot
 app.command(epilog="Example: `lexiseg train catseg_lite --data photos --out runs/catseg_lite`")(
     train
 )
+app.command(
+    epilog="Example: `lexiseg export-weights runs/own mine.safetensors --licence cc-by-4.0`"
+)(export_weights)
+app.command(epilog="Example: `lexiseg push-to-hub mine.safetensors me/mine`")(push_to_hub)
 
 
 def main() -> None:
@@ -81,7 +86,11 @@ def segment(
         ),
     ],
     model: Annotated[
-        str, typer.Option(help="Name of a model; `lexiseg models` lists them.")
+        str,
+        typer.Option(
+            help="Name of a model; `lexiseg models` lists them. Or ARCH=FILE, FILE.safetensors, "
+            "hf:OWNER/NAME."
+        ),
     ] = DEFAULT_MODEL,
     out: Annotated[
         Path, typer.Option(help="Folder for the results, made if need be.")

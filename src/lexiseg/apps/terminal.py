@@ -154,6 +154,6 @@ def load_segmenter(model: str, *, protocol: str = "default") -> Any:
         return Segmenter.from_pretrained(model, protocol=protocol, device=device)
     except ValueError as error:
         misuse(str(error))
-    except OSError as error:
+    except (OSError, ImportError) as error:
         complain(f"model {model!r}: {error}")
         raise typer.Exit(FAILED) from error

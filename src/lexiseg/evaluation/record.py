@@ -22,7 +22,7 @@ from lexiseg.evaluation.evaluate import Evaluation, SemanticEvaluation, count_it
 from lexiseg.evaluation.journal import Counted, Journal
 from lexiseg.evaluation.metrics import ReferringScores, SemanticScores
 from lexiseg.result import write_atomically
-from lexiseg.segmenter import Segmenter
+from lexiseg.weights import state_sha256
 
 
 class RecordedEvaluation:
@@ -132,7 +132,7 @@ def describe(evaluation: Evaluation) -> dict[str, Any]:
         "lexiseg": version("lexiseg"),
         "torch": torch.__version__,
         "device": segmenter.device.type,
-        "weights_sha256": weights_digest(segmenter),
+        "weights_sha256": state_sha256(segmenter.model.state_dict()),
         "protocol": next(n for n, p in protocols.items() if p is segmenter.protocol),
         "protocol_settings": repr(segmenter.protocol),
         "templates": segmenter.templates,
@@ -162,15 +162,6 @@ def score_row(scores: SemanticScores | ReferringScores) -> dict[str, Any]:
     if scores.boundary_iou is not None:
         row["bIoU"] = scores.boundary_iou
     return row
-
-
-def weights_digest(segmenter: Segmenter) -> str:
-    """SHA-256 of all weights by name, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(segmenter.model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def file_name(text: str) -> str:

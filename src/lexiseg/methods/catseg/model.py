@@ -25,6 +25,7 @@ from lexiseg.methods.catseg.aggregation import Aggregator
 from lexiseg.methods.catseg.checkpoints import from_published
 from lexiseg.methods.catseg.decoder import Decoder
 from lexiseg.registry import register_model
+from lexiseg.weights import metadata_of
 
 CLASS_CHUNK = 16  # bounds the memory; on a CPU it is as fast as all at once or faster
 LEFT_OUT = -100.0  # published logit of a class that did not come into the aggregation
@@ -186,7 +187,7 @@ class CATSeg(SegmentationModel):
 
         The file of a bundled model holds the head alone; the bundled encoder is added to it.
         """
-        return complete(from_published(state), self.encoder)
+        return complete(from_published(state), self.encoder, metadata_of(state))
 
     def _refine_best(
         self,

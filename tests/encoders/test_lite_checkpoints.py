@@ -1,0 +1,67 @@
+"""Which head belongs to which encoder."""
+
+import pytest
+import torch
+from torch import nn
+
+from lexiseg.encoders import lite_checkpoints
+from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite_checkpoints import complete, head_metadata
+from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
+from lexiseg.registry import create_model, weights_of
+from lexiseg.weights import fetch, metadata_of, read_weights, save_weights
+
+
+def lite(seed: int) -> Lite:
+    torch.manual_seed(seed)
+    return Lite(text=MiniLM(MiniLMConfig(layers=1)))
+
+
+@pytest.fixture
+def bundled(monkeypatch: pytest.MonkeyPatch) -> Lite:
+    """A small encoder in the place of the bundled one."""
+    encoder = lite(seed=0)
+    monkeypatch.setattr(lite_checkpoints, "LITE_WEIGHTS", encoder.state_dict())
+    return encoder
+
+
+def test_a_head_gets_the_encoder_that_it_was_trained_on(bundled: Lite) -> None:
+    head = {"head.weight": torch.ones(1)}
+    for metadata in (head_metadata("catseg_lite", bundled), {"model": "catseg_lite"}, {}):
+        state = complete(head, lite(seed=1), metadata)
+        assert torch.equal(state["head.weight"], head["head.weight"])
+        encoder = {key[8:]: value for key, value in state.items() if key.startswith("encoder.")}
+        assert encoder.keys() == bundled.state_dict().keys()
+        assert all(torch.equal(value, encoder[key]) for key, value in bundled.state_dict().items())
+
+
+def test_a_head_of_another_encoder_is_refused_with_both_checksums(bundled: Lite) -> None:
+    other = lite(seed=1)
+    theirs, ours = (
+        head_metadata("catseg_lite", each)["encoder_sha256"] for each in (other, bundled)
+    )
+    assert theirs != ours
+    with pytest.raises(ValueError, match=rf"^this head of catseg_lite .*{theirs}.*{ours}; train"):
+        complete({}, bundled, head_metadata("catseg_lite", other))
+
+
+def test_a_whole_model_and_another_encoder_stay_as_they_are(bundled: Lite) -> None:
+    metadata = head_metadata("catseg_lite", lite(seed=1))
+    whole = {"encoder.logit_scale": torch.zeros(())}
+    assert complete(whole, bundled, metadata) == whole
+    assert complete({}, nn.Linear(1, 1), metadata) == {}
+
+
+def test_the_bundled_head_names_the_bundled_encoder() -> None:
+    (record,) = weights_of("catseg_lite").values()
+    encoder = create_model("catseg_lite").encoder
+    assert metadata_of(read_weights(record)) == head_metadata("catseg_lite", encoder)
+
+
+def test_the_file_of_a_head_is_checked(tmp_path) -> None:
+    (record,) = weights_of("catseg_lite").values()
+    head = read_weights(fetch(record))
+    wrong = {**metadata_of(head), "encoder_sha256": "0" * 64}
+    save_weights(tmp_path / "head.safetensors", head, wrong)
+    with pytest.raises(ValueError, match="belongs to an encoder with SHA-256 0000"):
+        create_model("catseg_lite", weights=tmp_path / "head.safetensors")
