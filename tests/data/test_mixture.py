@@ -1,4 +1,5 @@
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,20 @@ from lexiseg.data.mixture import Cutouts, ImageLabelSource, MaskSource, Mixture,
 from lexiseg.data.semantic import IGNORE_INDEX, read_semantic_folder
 from lexiseg.images import Preprocess
 
+GOLDEN = [
+    3411383295,
+    2804394666,
+    3883197862,
+    2133454749,
+    2693614538,
+    940461643,
+    66531425,
+    1829517181,
+    3275671399,
+    439732695,
+    2334915514,
+    2219690616,
+]
 PREPROCESS = Preprocess(mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
 
 
@@ -67,3 +82,117 @@ def test_a_mixture_of_nothing_is_refused():
 
 def test_pixels_are_normalised(mixture):
     assert 0.3 < np.mean([mixture[i].image.max().item() for i in range(8)]) <= 1.0
+
+
+def test_samples_are_those_that_the_bundled_models_learned_from(mixture):
+    """Checksums of the samples before the augmentations took several maps of 8 or 16 bits."""
+    checksums = []
+    for index in range(12):
+        sample = mixture[index]
+        pixels = (sample.image * 255).round().to(torch.uint8)
+        data = (pixels.numpy().tobytes(), sample.label_map.to(torch.uint8).numpy().tobytes())
+        checksums.append(zlib.crc32(b"".join(data)))
+    assert checksums == GOLDEN
+
+
+class ManyNames:
+    """A plain picture with as many names as are asked for; the last one fills its lower half."""
+
+    def __init__(self, count, dtype):
+        self.class_names = tuple(f"n{i}" for i in range(count))
+        self.dtype = dtype
+
+    def draw(self, generator):
+        label_map = np.full((40, 40), np.iinfo(self.dtype).max, self.dtype)
+        label_map[20:] = len(self.class_names) - 1
+        return np.zeros((40, 40, 3), np.uint8), label_map, None
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype", "ignored"),
+    [(100, np.uint8, 255), (254, np.uint8, 65535), (600, np.uint16, 65535)],
+)
+def test_many_names_need_16_bits(mixture, count, dtype, ignored):
+    many = Mixture(
+        [(ManyNames(count, dtype), 1.0)],
+        preprocess=PREPROCESS,
+        config=MixtureConfig(crop=32, longest=(32, 64), paste_probability=1.0),
+        length=20,
+        seed=0,
+        cutouts=mixture.cutouts,
+    )
+    found = set()
+    for index in range(20):
+        sample = many[index]
+        assert sample.ignore_index == ignored
+        found |= set(sample.label_map.unique().tolist())
+    assert found == {count - 1, count, ignored}
+    assert sample.class_names[count] == "frog"
+
+
+class Colourist:
+    """A teacher that calls dark pixels "night" and is not sure of the others."""
+
+    names = ("day", "night")
+
+    def __call__(self, image):
+        return np.where(image.sum(axis=-1) < 300, 1, IGNORE_INDEX).astype(np.uint8)
+
+
+def taught(mixture, **choices):
+    sources = list(zip(mixture.sources, mixture.shares.tolist(), strict=True))
+    config = MixtureConfig(
+        crop=32, longest=(32, 64), paste_probability=0.5, jitter=0.0, synonym_probability=0.5
+    )
+    return Mixture(
+        sources,
+        preprocess=PREPROCESS,
+        config=config,
+        length=40,
+        seed=3,
+        cutouts=mixture.cutouts,
+        **choices,
+    )
+
+
+def test_a_teachers_labels_are_changed_with_the_photograph(mixture):
+    samples = [taught(mixture, teacher=Colourist())[index] for index in range(40)]
+    known = 0
+    for sample in samples:
+        assert sample.teacher_names == ("day", "night")
+        seen = sample.teacher_map == 1
+        known += int(seen.sum())
+        # Smooth resizing mixes the colours of neighbours, labels are never mixed: away from
+        # borders they agree.
+        assert (sample.image.sum(dim=0)[seen] * 255 < 420).all()
+    assert known > 1000
+
+
+def test_a_pasted_object_is_nothing_that_the_teacher_saw(mixture):
+    samples = [taught(mixture, teacher=Colourist())[index] for index in range(40)]
+    pasted = [s for s in samples if "frog" in s.class_names]
+    assert pasted
+    for sample in pasted:
+        frog = sample.label_map == sample.class_names.index("frog")
+        assert (sample.teacher_map[frog] == IGNORE_INDEX).all()
+
+
+def test_names_are_called_by_synonyms_and_nothing_else_changes(mixture):
+    words = {"red": ("scarlet", "blue"), "green": ("lime",), "night": ("dusk",)}
+    plain = taught(mixture, teacher=Colourist())
+    renamed = taught(mixture, teacher=Colourist(), synonyms=words)
+    called = set()
+    for index in range(40):
+        one, other = plain[index], renamed[index]
+        assert torch.equal(one.image, other.image)
+        assert torch.equal(one.label_map, other.label_map)
+        for name, synonym in zip(
+            one.class_names + one.teacher_names,
+            other.class_names + other.teacher_names,
+            strict=True,
+        ):
+            assert synonym == name or synonym in words[name]
+            called.add(synonym)
+        assert len(set(other.class_names)) == len(other.class_names)
+    assert {"red", "scarlet", "green", "lime", "night", "dusk"} <= called
+    assert {"scarlet", "dusk", "lime"} <= set(renamed.names)

@@ -5,7 +5,7 @@ number of workers, and goes on where it stopped.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,22 +20,42 @@ from lexiseg.data import augment
 from lexiseg.data.semantic import IGNORE_INDEX, SemanticDataset, read_semantic_folder
 from lexiseg.images import Preprocess, read_image
 
+MOST_CUTOUTS = 2  # on one picture
+
 
 @dataclass(frozen=True)
 class TrainingSample:
     """One augmented picture and what is known of it.
 
     Attributes:
-        image: normalised pixels.
-        label_map: class ids that index ``class_names``; ``IGNORE_INDEX`` where nobody judged.
+        image: normalised pixels; some models want them at another size than the label map's.
+        label_map: class ids that index ``class_names``; ``ignore_index`` where nobody judged.
         class_names: the names this picture is scored against.
         image_label: id of the one name that describes the whole picture; None where there is none.
+        ignore_index: 255, or 65535 where the label map had 16 bits.
+        teacher_map: what a teacher sees, as ids that index ``teacher_names``; where it is not sure,
+            ``ignore_index``. None without a teacher.
+        teacher_names: the names that the teacher knows.
     """
 
     image: Float[Tensor, "3 H W"]
-    label_map: Int[Tensor, "H W"]
+    label_map: Int[Tensor, "h w"]
     class_names: tuple[str, ...]
     image_label: int | None = None
+    ignore_index: int = IGNORE_INDEX
+    teacher_map: Int[Tensor, "h w"] | None = None
+    teacher_names: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Labels any photograph, and ignores the pixels of which it is not sure."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Ids that index ``names``, of 8 bits."""
+        ...
 
 
 @runtime_checkable
@@ -89,28 +109,34 @@ class Cutouts:
     def paste(
         self,
         image: np.ndarray,
-        label_map: np.ndarray,
+        label_maps: tuple[np.ndarray, ...],
         class_names: Sequence[str],
         generator: np.random.Generator,
         distractors: int = 16,
-    ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-        """One or two objects on the picture; their names and some absent ones join the classes."""
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[str, ...]]:
+        """One or two objects on the picture; their names and some absent ones join the classes.
+
+        The first label map gets their ids; the others ignore them.
+        """
         names = list(class_names)
-        for _ in range(int(generator.integers(1, 3))):
+        if len(names) + MOST_CUTOUTS > IGNORE_INDEX:
+            label_maps = tuple(map(augment.widen, label_maps))
+        ignored = tuple(augment.ignored_id(label_map) for label_map in label_maps[1:])
+        for _ in range(int(generator.integers(1, MOST_CUTOUTS + 1))):
             cutout_path, alpha_path, name = self.rows[int(generator.integers(len(self.rows)))]
             if name not in names:
                 names.append(name)
-            image, label_map = augment.paste_cutout(
+            image, label_maps = augment.paste_cutout(
                 image,
-                label_map,
+                label_maps,
                 cutout=read_image(cutout_path),
                 alpha=read_image(alpha_path)[..., 0],
-                class_id=names.index(name),
+                class_ids=(names.index(name), *ignored),
                 share=(0.25, 0.9),
                 generator=generator,
             )
         absent = [n for n in generator.permutation(self.names)[:distractors] if n not in names]
-        return image, label_map, (*names, *map(str, absent))
+        return image, label_maps, (*names, *map(str, absent))
 
 
 @dataclass(frozen=True)
@@ -123,6 +149,7 @@ class MixtureConfig:
         stretch: largest change of the aspect ratio.
         jitter: strength of the colour changes.
         paste_probability: share of the samples with masks that get a cutout.
+        synonym_probability: how often a name that has synonyms is called by one of them.
     """
 
     crop: int = 256
@@ -130,10 +157,22 @@ class MixtureConfig:
     stretch: float = 1.3
     jitter: float = 0.3
     paste_probability: float = 0.25
+    synonym_probability: float = 0.0
 
 
 class Mixture(Dataset[TrainingSample]):
-    """``length`` samples from several sources, drawn in proportion to their weights."""
+    """``length`` samples from several sources, drawn in proportion to their weights.
+
+    Args:
+        sources: data sets, each with its weight.
+        preprocess: how pixels reach the model.
+        config: how samples are drawn and changed.
+        length: number of samples.
+        seed: of all chance.
+        cutouts: objects for pasting.
+        teacher: what labels each photograph besides.
+        synonyms: other words for a name.
+    """
 
     def __init__(
         self,
@@ -144,6 +183,8 @@ class Mixture(Dataset[TrainingSample]):
         length: int,
         seed: int,
         cutouts: Cutouts | None = None,
+        teacher: Teacher | None = None,
+        synonyms: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if not sources:
             raise ValueError("a mixture needs at least one data set")
@@ -155,12 +196,16 @@ class Mixture(Dataset[TrainingSample]):
         self.length = length
         self.seed = seed
         self.cutouts = cutouts
+        self.teacher = teacher
+        self.synonyms = dict(synonyms or {})
 
     @property
     def names(self) -> list[str]:
         """Every name that a sample can be scored against."""
         cutouts = self.cutouts.names if self.cutouts else ()
-        return sorted({*cutouts, *(name for s in self.sources for name in s.class_names)})
+        taught = self.teacher.names if self.teacher else ()
+        names = {*cutouts, *taught, *(name for s in self.sources for name in s.class_names)}
+        return sorted(names.union(*(self.synonyms.get(name, ()) for name in names)))
 
     def __len__(self) -> int:
         return self.length
@@ -170,32 +215,46 @@ class Mixture(Dataset[TrainingSample]):
         generator = np.random.default_rng((self.seed, index))
         source = self.sources[generator.choice(len(self.sources), p=self.shares)]
         image, label_map, image_label = source.draw(generator)
+        taught = (self.teacher(image),) if self.teacher else ()
+        label_maps: tuple[np.ndarray, ...] = (label_map, *taught)
         names: tuple[str, ...] = source.class_names
         config = self.config
         paste = generator.random() < config.paste_probability
         if self.cutouts and paste and image_label is None:
-            image, label_map, names = self.cutouts.paste(image, label_map, names, generator)
+            image, label_maps, names = self.cutouts.paste(image, label_maps, names, generator)
         longest = config.longest
         if image_label is not None:  # the object has to stay in the picture
             longest = (config.crop * 3 // 4, config.crop * 5 // 4)
-        image, label_map = augment.random_resized_crop(
+        image, label_maps = augment.varied_crop(
             image,
-            label_map,
+            label_maps,
             size=config.crop,
             longest=longest,
             stretch=config.stretch,
-            ignore_index=IGNORE_INDEX,
+            jitter=config.jitter,
             generator=generator,
         )
-        image, label_map = augment.random_flip(image, label_map, generator=generator)
-        image = augment.colour_jitter(image, strength=config.jitter, generator=generator)
         pixels = torch.from_numpy(image).permute(2, 0, 1).float()
+        maps = [torch.from_numpy(label_map).long() for label_map in label_maps]
+        words = np.random.default_rng((self.seed, index, 2))  # not the chance of the pixels
         return TrainingSample(
             image=self.preprocess.normalise(pixels),
-            label_map=torch.from_numpy(label_map).long(),
-            class_names=names,
+            label_map=maps[0],
+            class_names=self._called(names, words),
             image_label=image_label,
+            ignore_index=augment.ignored_id(label_maps[0]),
+            teacher_map=maps[1] if self.teacher else None,
+            teacher_names=self._called(self.teacher.names, words) if self.teacher else (),
         )
+
+    def _called(self, names: Sequence[str], generator: np.random.Generator) -> tuple[str, ...]:
+        """The names, some of them by a synonym that is not among them."""
+        called = list(names)
+        for place, name in enumerate(names):
+            others = [other for other in self.synonyms.get(name, ()) if other not in called]
+            if others and generator.random() < self.config.synonym_probability:
+                called[place] = others[int(generator.integers(len(others)))]
+        return tuple(called)
 
 
 # Weight of each folder of the project's own training photographs: the share of samples it gives.
@@ -212,20 +271,37 @@ BUNDLED_SOURCES = {
 
 
 def bundled_mixture(
-    root: str | Path, *, preprocess: Preprocess, config: MixtureConfig, length: int, seed: int
+    root: str | Path,
+    *,
+    preprocess: Preprocess,
+    config: MixtureConfig,
+    length: int,
+    seed: int,
+    shares: Mapping[str, float] = BUNDLED_SOURCES,
+    teacher: Teacher | None = None,
+    synonyms: Mapping[str, Sequence[str]] | None = None,
 ) -> Mixture:
     """The train splits that the bundled models learn from.
+
+    Args:
+        root: the folder of ``../shared/data``.
+        preprocess: as in :class:`Mixture`; so are ``config``, ``length``, ``seed``, ``teacher``
+            and ``synonyms``.
+        config: see there.
+        length: see there.
+        seed: see there.
+        shares: of each folder, the share of the samples that it gives.
+        teacher: see there.
+        synonyms: see there.
 
     Raises:
         ValueError: a folder is missing under ``root``.
     """
     root = Path(root)
     sources: list[tuple[Source, float]] = []
-    for folder, weight in BUNDLED_SOURCES.items():
+    for folder, weight in shares.items():
         if not (root / folder).is_dir():
-            raise ValueError(
-                f"{root / folder} is missing; the recipe needs {list(BUNDLED_SOURCES)}"
-            )
+            raise ValueError(f"{root / folder} is missing; the recipe needs {list(shares)}")
         if folder.startswith("image_labels"):
             sources.append((ImageLabelSource(root / folder, "train"), weight))
         else:
@@ -238,4 +314,6 @@ def bundled_mixture(
         length=length,
         seed=seed,
         cutouts=Cutouts(cutouts) if cutouts.is_dir() else None,
+        teacher=teacher,
+        synonyms=synonyms,
     )
