@@ -256,21 +256,3 @@ def test_a_mask_that_does_not_fit_ends_with_its_name(registered_painter: str, fl
     assert done.exit_code == 1
     assert "flag.png: (3, 3) (height, width), but the photograph" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["nothing"], 2, "unknown recipe 'nothing'; there are catseg_lite, lite"),
-        (["catseg_lite", "--set", "steps=0"], 2, "steps 0 came"),
-        (["catseg_lite", "--set", "optim.lr=nan"], 2, "optim.lr nan came"),
-        (["catseg_lite"], 1, "is missing; the recipe needs"),
-    ],
-)
-def test_train_says_what_is_wrong(
-    words: list[str], code: int, message: str, tmp_path: Path
-) -> None:
-    places = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    done = CliRunner().invoke(app, ["train", *words, *places])
-    assert done.exit_code == code, done.output
-    assert message in done.stderr

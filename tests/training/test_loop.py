@@ -1,119 +1,281 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
-from lexiseg.training.loop import NonFiniteLossError, OptimConfig, TrainConfig, fit
-
-CONFIG = TrainConfig(
-    steps=20, batch_size=4, checkpoint_every=5, average=0.9, optim=OptimConfig(lr=0.05)
+from lexiseg.training.checkpoints import best_of, checkpoints_of
+from lexiseg.training.loop import NonFiniteLossError, fit
+from lexiseg.training.metrics import read_metrics
+from lexiseg.training.run import Job, OptimConfig, Stage, TrainConfig
+from lexiseg.weights import read_weights
+from tests.training.jobs import (
+    CONFIG,
+    Line,
+    Pointing,
+    SquaredLoss,
+    job_of,
+    line_job,
+    line_model,
 )
 
-
-class Line(Dataset):
-    """y = 3 x - 1, sample by sample."""
-
-    def __len__(self):
-        return 400
-
-    def __getitem__(self, index):
-        x = torch.rand(1, generator=torch.Generator().manual_seed(index))
-        return x, 3 * x - 1
+ROOT = Path(__file__).parents[2]
 
 
-def new_model():
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+class StopError(Exception):
+    """What a test stops a run with."""
 
 
-def squared_error(model):
-    def objective(batch):
-        x, y = (torch.stack(column) for column in zip(*batch, strict=True))
-        return {"error": (model(x) - y).square().mean()}
+def run(out: Path, config: TrainConfig = CONFIG, stop_at: int | None = None, **more: object) -> Job:
+    job = line_job(config, **more)
 
-    return objective
-
-
-def run(out, config, stop_at=None):
-    model = new_model()
-
-    def stop(step, losses):
+    def stop(step: int, losses: dict[str, float]) -> None:
         if step == stop_at:
-            raise KeyboardInterrupt
+            raise StopError
 
-    return fit(model, squared_error(model), Line(), config, out, on_step=stop)
-
-
-def test_a_run_learns_and_logs_each_step(tmp_path):
-    model = new_model()
-    config = replace(CONFIG, steps=100)
-    fit(model, squared_error(model), Line(), config, tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(100))
-    assert rows[-1]["error"] < 0.2 * rows[0]["error"]
+    fit(job, config, out, on_step=stop)
+    return job
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path):
-    whole = run(tmp_path / "whole", CONFIG).state_dict()
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", CONFIG, stop_at=12)
-    resumed = run(tmp_path / "cut", CONFIG).state_dict()
-    for name, value in whole.items():
-        assert torch.equal(value, resumed[name]), name
+def rows(out: Path) -> list[dict[str, Any]]:
+    """The log without what depends on the clock."""
+    found = read_metrics(out / "metrics.jsonl")
+    return [{key: row[key] for key in row if key != "seconds"} for row in found]
 
 
-def test_a_folder_of_another_run_is_refused(tmp_path):
-    run(tmp_path, CONFIG)
-    with pytest.raises(ValueError, match="another configuration"):
-        run(tmp_path, replace(CONFIG, batch_size=2))
+def assert_same(first: nn.Module, second: nn.Module) -> None:
+    state = second.state_dict()
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, state[name]), name
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
-    model = new_model()
-    error = squared_error(model)
-    count = 0
-
-    def broken(batch):
-        nonlocal count
-        count += 1
-        return {"error": error(batch)["error"] * (float("nan") if count == 8 else 1)}
-
-    with pytest.raises(NonFiniteLossError, match="step 7.*last good weights"):
-        fit(model, broken, Line(), CONFIG, tmp_path)
-    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert saved["step"] == 5
-    assert all(torch.isfinite(value).all() for value in saved["model"].values())
+def test_a_run_learns_and_logs_each_step(tmp_path: Path) -> None:
+    run(tmp_path, replace(CONFIG, steps=100))
+    found = rows(tmp_path)
+    assert [row["step"] for row in found] == list(range(100))
+    assert sum(r["error"] for r in found[-10:]) < 0.2 * sum(r["error"] for r in found[:10])
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(tmp_path):
-    model = new_model()
-    error = squared_error(model)
-
-    def root(batch):
-        return {"error": (error(batch)["error"] * 0).sqrt()}  # 0, but its gradient is not finite
-
-    with pytest.raises(NonFiniteLossError, match="gradient norm"):
-        fit(model, root, Line(), CONFIG, tmp_path)
-    assert all(torch.isfinite(p).all() for p in model.parameters())
-
-
-@pytest.mark.parametrize("field", ["steps", "batch_size", "checkpoint_every"])
-def test_counts_below_one_are_refused(field):
-    with pytest.raises(ValueError, match=f"{field} 0 came"):
-        replace(CONFIG, **{field: 0})
-
-
-def test_a_learning_rate_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match=r"optim\.lr nan"):
-        OptimConfig(lr=float("nan"))
+@pytest.mark.parametrize("average", [0.9, 0.0])
+@pytest.mark.parametrize("stop_at", [9, 12])
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    stop_at: int, average: float, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, average=average)
+    whole = run(tmp_path / "whole", config)
+    with pytest.raises(StopError):
+        run(tmp_path / "cut", config, stop_at=stop_at)
+    resumed = run(tmp_path / "cut", replace(config, workers=1, keep=5))
+    assert_same(whole.objective, resumed.objective)
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    files = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert files[0] == files[1]
+    states = [checkpoints_of(tmp_path / name)[-1].read() for name in ("whole", "cut")]
+    groups = [state["optimizer"].pop("param_groups") for state in states]
+    assert json.dumps(groups[0]) == json.dumps(groups[1])
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    run(tmp_path, CONFIG)
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged.*start anew"):
-        run(tmp_path, CONFIG)
+def test_parts_of_a_step_and_the_whole_give_the_same(tmp_path: Path) -> None:
+    model = [line_model(dropout=0).double() for _ in range(2)]
+    run(tmp_path / "whole", model=model[0])
+    run(tmp_path / "parts", replace(CONFIG, accumulate=4), model=model[1])
+    for one, other in zip(rows(tmp_path / "whole"), rows(tmp_path / "parts"), strict=True):
+        assert one == pytest.approx(other, rel=1e-6)
+
+
+def test_processes_that_share_a_batch_give_what_one_gives(tmp_path: Path) -> None:
+    kinds = ["line", "captions", "referring"]
+    for kind in kinds:
+        fit(job_of(kind), CONFIG, tmp_path / "one" / kind)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    worker = str(ROOT / "tests" / "training" / "worker.py")
+    done = subprocess.run(
+        [*command, worker, str(tmp_path / "two"), *kinds, "line/2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for folder in (*kinds, "line_2"):
+        one, two = rows(tmp_path / "one" / folder.split("_")[0]), rows(tmp_path / "two" / folder)
+        assert len(one) == CONFIG.steps
+        for row, other in zip(one, two, strict=True):
+            assert other == pytest.approx(row, rel=1e-6)
+
+
+def test_every_group_has_its_rate_and_schedule(tmp_path: Path) -> None:
+    job = job_of("referring")
+    before = [p.detach().clone() for p in job.objective.image_encoder.parameters()]
+    fit(job, CONFIG, tmp_path)
+    state = checkpoints_of(tmp_path)[-1].read()
+    found = {
+        name: group["lr"]
+        for group in state["optimizer"]["param_groups"]
+        for name in group["params"]
+    }
+    # At the last step: a tenth after the milestone, the others at the end of a cosine.
+    slow = [name for name in found if name.startswith("text_encoder")]
+    assert job.groups[0]["names"] == slow
+    assert found["text_encoder.weight"] == pytest.approx(0.05 * 0.1 * 0.1)
+    assert found["head.weight"] == found["head.bias"]
+    assert found["head.weight"] == pytest.approx(rows(tmp_path)[-1]["lr"], rel=1)
+    after = list(job.objective.image_encoder.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not any(name.startswith("image_encoder") for name in state["model"])
+    assert isinstance(job.objective, Pointing)
+
+
+def test_the_best_checkpoint_is_kept_and_becomes_the_weights(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.9, 0.3, 0.2])
+    config = replace(CONFIG, keep=1)
+    seen: list[dict[str, torch.Tensor]] = []
+    model = line_model()
+
+    def validate() -> float:
+        assert not model.training
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return next(scores)
+
+    fit(line_job(config, model=model, validate=validate), config, tmp_path)
+    assert [c.step for c in checkpoints_of(tmp_path)] == [10, 20]
+    best = best_of(tmp_path)
+    assert best is not None
+    assert (best.step, best.score) == (10, 0.9)
+    assert [row.get("score") for row in rows(tmp_path)[4::5]] == [0.1, 0.9, 0.3, 0.2]
+    weights = read_weights(tmp_path / "weights.safetensors")
+    for name, value in seen[1].items():  # what was judged is what is stored
+        assert torch.equal(weights[f"model.{name}"], value)
+    assert model.training
+
+
+def test_validation_changes_nothing(tmp_path: Path) -> None:
+    plain = run(tmp_path / "plain")
+    judged = run(tmp_path / "judged", validate=lambda: 1.0)
+    assert_same(plain.objective, judged.objective)
+
+
+def test_once_an_epoch(tmp_path: Path) -> None:
+    config = replace(CONFIG, checkpoint_every=0, keep=9)
+    run(tmp_path, config, epoch=26)  # 6.5 batches
+    assert [c.step for c in checkpoints_of(tmp_path)] == [7, 14, 20]
+
+
+def test_a_second_stage_goes_on_from_the_average_after_an_interruption(tmp_path: Path) -> None:
+    def two_stages(stop_at: int | None = None) -> dict[str, torch.Tensor]:
+        model = line_model()
+        second = replace(CONFIG, steps=6, seed=1)
+        stage = Stage("second", second, lambda: line_job(second, model=model))
+        calls = 0
+
+        def stop(step: int, losses: dict[str, float]) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == stop_at:
+                raise StopError
+
+        out = tmp_path / ("cut" if stop_at or (tmp_path / "cut").exists() else "whole")
+        return dict(read_weights(fit(line_job(model=model, next=stage), CONFIG, out, on_step=stop)))
+
+    whole = two_stages()
+    with pytest.raises(StopError):
+        two_stages(stop_at=CONFIG.steps + 2)
+    resumed = two_stages()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (tmp_path / "cut" / "second" / "metrics.jsonl").is_file()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"batch_size": 2}, r"batch_size \(there 4, now 2\)"),
+        ({"optim": replace(CONFIG.optim, lr=1.0)}, r"optim\.lr \(there 0\.05, now 1\.0\)"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(
+    setting: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    run(tmp_path)
+    with pytest.raises(ValueError, match=f"another configuration: {said}; choose"):
+        run(tmp_path, replace(CONFIG, **setting))
+
+
+class Broken(SquaredLoss):
+    """As the squared error, until the eighth call."""
+
+    calls = 0
+
+    def forward(self, batch: object) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        return {"error": super().forward(batch)["error"] * (torch.nan if self.calls == 8 else 1)}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match="step 7: error is nan; .*step-000005 holds the"):
+        run(tmp_path, objective=Broken(line_model()))
+    (saved,) = checkpoints_of(tmp_path)
+    assert saved.step == 5
+    assert all(torch.isfinite(value).all() for value in saved.read()["model"].values())
+    assert len(rows(tmp_path)) == 7
+
+
+class Root(SquaredLoss):
+    """A loss of 0 whose gradient is not finite."""
+
+    def forward(self, batch: object) -> dict[str, torch.Tensor]:
+        return {"error": (super().forward(batch)["error"] * 0).sqrt()}
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(
+    tmp_path: Path,
+) -> None:
+    objective = Root(line_model())
+    with pytest.raises(NonFiniteLossError, match="norm of the gradient is nan; nothing was saved"):
+        run(tmp_path, objective=objective)
+    assert all(torch.isfinite(p).all() for p in objective.parameters())
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    config = replace(CONFIG, checkpoint_every=1, optim=OptimConfig(lr=3e37, weight_decay=100.0))
+    with pytest.raises(NonFiniteLossError, match=r"step 0: the weight model\..* is not finite"):
+        run(tmp_path, config)
+    assert checkpoints_of(tmp_path) == []
+
+
+def test_too_few_samples_and_batches_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="3 samples came; 20 steps of batch_size 4 take 80"):
+        run(tmp_path, samples=Line(3))
+    with pytest.raises(ValueError, match="batch_size 4 came with 1 processes and accumulate 3"):
+        run(tmp_path, replace(CONFIG, accumulate=3))
+    with pytest.raises(ValueError, match="no epochs; give steps"):
+        run(tmp_path, replace(CONFIG, checkpoint_every=0))
+
+
+def test_half_precision_is_that_of_the_forward_pass(tmp_path: Path) -> None:
+    seen = []
+
+    class Watched(SquaredLoss):
+        def forward(self, batch: object) -> dict[str, torch.Tensor]:
+            losses = super().forward(batch)
+            seen.append(self.model[0](torch.ones(1, 1)).dtype)
+            return losses
+
+    job = run(tmp_path, replace(CONFIG, precision="bfloat16"), objective=Watched(line_model()))
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in job.objective.parameters()} == {torch.float32}
+    run(tmp_path / "after", CONFIG, objective=Watched(line_model()))
+    assert seen[-1] == torch.float32
+
+
+def test_the_run_says_what_it_is(tmp_path: Path) -> None:
+    fit(line_job(), CONFIG, tmp_path, about={"recipe": "line"})
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["recipe"] == "line"
+    assert facts["config"]["optim"]["lr"] == 0.05

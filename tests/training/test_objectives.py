@@ -1,11 +1,16 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from lexiseg.data.mixture import TrainingSample
+from lexiseg.data.semantic import IGNORE_INDEX
 from lexiseg.encoders.lite import Lite
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
 from lexiseg.methods.base import SegmentationModel, Texts
 from lexiseg.training.objectives import (
+    FewNames,
     HeadObjective,
     LiteObjective,
     choose_names,
@@ -13,6 +18,7 @@ from lexiseg.training.objectives import (
     name_weights,
     weighted_cross_entropy,
 )
+from lexiseg.training.run import Batch
 
 NAMES = ("background", "dog", "sky", "car")
 
@@ -53,7 +59,7 @@ def test_background_counts_less():
 def test_a_small_region_weighs_more_for_each_pixel():
     labels = torch.zeros(100, dtype=torch.long).view(10, 10)
     labels[0, 0] = 1
-    weights = name_weights(labels, 3)
+    weights = name_weights(labels.flatten(), 3)
     assert weights[1] == pytest.approx(0.01**-0.25, rel=1e-4)
     assert weights[0] < weights[1]
 
@@ -68,20 +74,85 @@ def test_a_whole_image_name_is_found_by_its_best_patches():
 def test_all_shown_names_are_kept_and_labels_follow(at_most):
     names = tuple(f"n{i}" for i in range(20))
     labels = label_map(17, 4)
-    torch.manual_seed(0)
-    moved, kept, image_label = choose_names(sample(labels, names), at_most)
+    chosen = choose_names(sample(labels, names), at_most, np.random.default_rng(0))
+    moved, kept = chosen.label_map, chosen.class_names
     assert {"n17", "n4"} <= set(kept)
     assert len(kept) == max(2, at_most)
     assert len(set(kept)) == len(kept)
     assert (moved[labels == 17] == kept.index("n17")).all()
     assert (moved[labels == 4] == kept.index("n4")).all()
     assert (moved[labels == 255] == 255).all()
-    assert image_label is None
+    assert chosen.image_label is None
 
 
 def test_the_whole_image_name_is_kept():
-    _, kept, image_label = choose_names(sample(label_map(), image_label=2), 3)
-    assert kept[image_label] == "sky"
+    chosen = choose_names(sample(label_map(), image_label=2), 3, np.random.default_rng(0))
+    assert chosen.class_names[chosen.image_label] == "sky"
+
+
+def test_label_maps_of_16_bits_are_narrowed():
+    names = tuple(f"n{i}" for i in range(300))
+    labels = torch.tensor([[299, 255], [65535, 0]])
+    wide = TrainingSample(torch.zeros(3, 2, 2), labels, names, None, 65535)
+    chosen = choose_names(wide, 4, np.random.default_rng(0))
+    assert len(chosen.class_names) == 4
+    named = [chosen.class_names[i] for i in chosen.label_map[labels != 65535]]
+    assert named == ["n299", "n255", "n0"]
+    assert chosen.label_map[1, 0] == chosen.ignore_index == 65535
+
+
+class Same(torch.utils.data.Dataset):
+    """One picture again and again."""
+
+    def __init__(self):
+        self.sample = sample(label_map(1), tuple(f"n{i}" for i in range(50)))
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        return self.sample
+
+
+def test_names_depend_on_the_seed_and_the_index_alone():
+    few = FewNames(Same(), at_most=5, seed=1)
+    assert len(few) == 9
+    assert few[3].class_names == FewNames(Same(), at_most=5, seed=1)[3].class_names
+    others = {few[4].class_names, FewNames(Same(), at_most=5, seed=2)[3].class_names}
+    assert few[3].class_names not in others
+
+
+@pytest.mark.parametrize("kind", ["head", "encoder"])
+def test_the_loss_of_a_batch_is_the_mean_of_its_parts(kind):
+    torch.manual_seed(0)
+    if kind == "head":
+        objective = HeadObjective(Linear(), NAMES)
+    else:  # eval: batch norms must not mix the samples
+        encoder = Lite(text=MiniLM(MiniLMConfig(layers=1)))
+        objective = LiteObjective(encoder, NAMES, (["dog", "sky"], torch.randn(2, 8))).eval()
+    samples = [
+        sample(label_map(1, 2, size=64)),
+        sample(label_map(size=64), image_label=3),
+        sample(label_map(size=64)),
+        sample(label_map(0, size=64)),
+    ]
+    with torch.no_grad():
+        whole = objective(Batch(samples, step=1))
+        parts = [objective(Batch(samples[i : i + 2], step=1)) for i in (0, 2)]
+    for name, loss in whole.items():
+        torch.testing.assert_close(loss, (parts[0][name] + parts[1][name]) / 2)
+
+
+def test_the_names_that_are_compared_change_with_the_step():
+    torch.manual_seed(0)
+    encoder = Lite(text=MiniLM(MiniLMConfig(layers=1)))
+    teacher = ([f"thing {i}" for i in range(6)], torch.randn(6, 8))
+    objective = LiteObjective(encoder, NAMES, teacher, likeness_names=2).eval()
+    samples = [sample(label_map(1, size=64))]
+    with torch.no_grad():
+        found = [float(objective(Batch(samples, step=s))["likeness"]) for s in (0, 0, 1, 2)]
+    assert found[0] == found[1]
+    assert len(set(found)) > 1
 
 
 def test_the_encoder_learns_one_batch():
@@ -90,12 +161,12 @@ def test_the_encoder_learns_one_batch():
     encoder.text.requires_grad_(False)
     teacher = (["dog", "sky", "car"], torch.randn(3, 8))
     objective = LiteObjective(encoder, NAMES, teacher).train()
-    batch = [sample(label_map(1, 2, size=64)), sample(label_map(size=64), image_label=3)]
+    batch = Batch([sample(label_map(1, 2, size=64)), sample(label_map(size=64), image_label=3)])
     optimizer = torch.optim.AdamW((p for p in encoder.parameters() if p.requires_grad), lr=3e-3)
     totals = []
     for _ in range(8):
         losses = objective(batch)
-        assert set(losses) == {"likeness", "dense", "image"}
+        assert set(losses) == {"likeness", "dense", "image", "teacher"}
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         total.backward()
@@ -122,10 +193,31 @@ class Linear(SegmentationModel):
 def test_a_head_gets_gradients_from_every_kind_of_sample():
     torch.manual_seed(0)
     model = Linear()
-    objective = HeadObjective(model, NAMES, texts_at_most=2)
-    losses = objective([sample(label_map(0, 1)), sample(label_map(), image_label=3)])
+    objective = HeadObjective(model, NAMES)
+    losses = objective(Batch([sample(label_map(0, 1)), sample(label_map(), image_label=3)]))
     assert set(losses) == {"dense", "each", "image"}
     for loss in losses.values():
         model.zero_grad()
         loss.backward(retain_graph=True)
         assert model.layer.weight.grad.abs().sum() > 0
+
+
+def test_the_encoder_learns_what_a_teacher_sees():
+    torch.manual_seed(0)
+    encoder = Lite(text=MiniLM(MiniLMConfig(layers=1)))
+    encoder.text.requires_grad_(False)
+    objective = LiteObjective(encoder, [*NAMES, "cat"], (["dog", "sky"], torch.randn(2, 8))).train()
+    seen = torch.zeros(64, 64, dtype=torch.long)
+    seen[:, 32:] = 1
+    unlabelled = sample(label_map(size=64))
+    shown = replace(unlabelled, teacher_map=seen, teacher_names=("cat", NAMES[0]))
+    unsure = replace(shown, teacher_map=torch.full((64, 64), IGNORE_INDEX))
+    assert objective(Batch([unsure]))["teacher"] == 0
+    optimizer = torch.optim.AdamW((p for p in encoder.parameters() if p.requires_grad), lr=3e-3)
+    losses = []
+    for _ in range(8):
+        losses.append(objective(Batch([shown]))["teacher"])
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.6 * losses[0]

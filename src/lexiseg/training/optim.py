@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
+
+from lexiseg.training.run import OptimConfig, Schedule
 
 NORM_LAYERS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
@@ -14,10 +17,11 @@ def parameter_groups(
     lr: float,
     weight_decay: float,
     multipliers: Mapping[str, float] | None = None,
-) -> list[dict]:
+    decay_vectors: bool = False,
+) -> list[dict[str, Any]]:
     """Groups for an optimiser: decayed and not decayed, each at its own learning rate.
 
-    Norm layers and biases are not decayed; parameters that need no gradient are left out.
+    Norm layers are not decayed; parameters that need no gradient are left out.
 
     Args:
         module: whose parameters are trained.
@@ -25,6 +29,10 @@ def parameter_groups(
         weight_decay: of all that is decayed.
         multipliers: learning rate factor of parameters by the beginning of their name; the first
             that fits counts.
+        decay_vectors: decay biases and other vectors outside norm layers too, as CAT-Seg does.
+
+    Returns:
+        One group a learning rate and decay, with the ``names`` of its ``params``.
     """
     multipliers = multipliers or {}
     of_norm = {
@@ -33,18 +41,43 @@ def parameter_groups(
         if isinstance(part, NORM_LAYERS)
         for name, _ in part.named_parameters(recurse=False)
     }
-    groups: dict[tuple[float, float], dict] = {}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         factor = next((f for start, f in multipliers.items() if name.startswith(start)), 1.0)
-        decay = 0.0 if name in of_norm or parameter.ndim < 2 else weight_decay
+        spared = name in of_norm or (parameter.ndim < 2 and not decay_vectors)
+        decay = 0.0 if spared else weight_decay
         group = groups.setdefault(
             (factor, decay), {"params": [], "names": [], "lr": lr * factor, "weight_decay": decay}
         )
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
+
+
+def schedule_of(config: OptimConfig, steps: int) -> Schedule:
+    """Factor of the learning rate at each of ``steps`` steps.
+
+    Raises:
+        ValueError: there are milestones without "multi-step", or none with it.
+    """
+    if bool(config.milestones) != (config.schedule == "multi-step"):
+        raise ValueError(
+            f"optim.schedule {config.schedule!r} came with optim.milestones {config.milestones}; "
+            "multi-step needs them, and no other schedule has them"
+        )
+    warmup = round(config.warmup * steps)
+    milestones = [round(share * steps) for share in config.milestones]
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if config.schedule == "cosine":
+            return warmup_cosine(step, steps=steps, warmup=warmup)
+        return config.decay ** sum(step >= milestone for milestone in milestones)
+
+    return factor
 
 
 def warmup_cosine(step: int, *, steps: int, warmup: int) -> float:

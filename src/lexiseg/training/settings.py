@@ -11,8 +11,10 @@ def change(config: Config, settings: Sequence[str]) -> Config:
     """A copy of a frozen dataclass with some fields changed.
 
     Args:
-        config: the configuration; its fields are numbers, booleans, texts or such dataclasses.
-        settings: ``key=value``; dots lead into a field that is a dataclass itself.
+        config: the configuration; its fields are numbers, booleans, texts, tuples of numbers or
+            such dataclasses.
+        settings: ``key=value``; dots lead into a field that is a dataclass itself, and commas part
+            the numbers of a tuple.
 
     Raises:
         ValueError: a setting has no "=", names no field, or its value is of another type.
@@ -44,6 +46,8 @@ def _parse(old: Any, value: str, setting: str) -> Any:
         if value.lower() in words:
             return words[value.lower()]
         raise ValueError(f"setting {setting!r}: write true or false")
+    if kind is tuple:
+        return tuple(_parse(0.0, part, setting) for part in value.split(",") if part)
     try:
         return kind(value)
     except ValueError as error:

@@ -1,16 +1,19 @@
 """CAT-Seg's training against recordings: what is trained, losses, gradients, optimiser steps."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lexiseg.methods.catseg import CATSeg, parameter_groups, set_finetuning
+from lexiseg.methods.catseg import CATSeg, set_finetuning
 from lexiseg.methods.catseg.checkpoints import from_published, to_published
+from lexiseg.methods.catseg.finetuning import ENCODER_MULTIPLIER
 from lexiseg.registry import builder_of
 from lexiseg.training.losses import published_bce
+from lexiseg.training.optim import parameter_groups
 from tests.methods.catseg.recordings import (
     LOGITS,
     inputs_of,
@@ -49,7 +52,7 @@ def run_training() -> TrainingRun:
             parent, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(parent), leaf, nn.Parameter(parameter.detach().clone()))
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(parameter_groups(model))
+    optimiser = torch.optim.AdamW(published_groups(model, lr=2e-4))
     images = torch.stack(
         [
             model.preprocess.normalise(x)
@@ -85,6 +88,17 @@ def run_training() -> TrainingRun:
     return result
 
 
+def published_groups(model: CATSeg, lr: float) -> list[dict[str, Any]]:
+    """The published recipe's groups: a slow encoder, and norm layers without decay."""
+    return parameter_groups(
+        model,
+        lr=lr,
+        weight_decay=1e-4,
+        multipliers={"encoder.": ENCODER_MULTIPLIER},
+        decay_vectors=True,
+    )
+
+
 def published_names(model: CATSeg) -> dict[str, str]:
     """The official name of each trained parameter."""
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -102,7 +116,7 @@ def test_catseg_parity_finetuning_modes(source: str, mode: str) -> None:
     set_finetuning(model, mode)
     ours = {
         name: [group["lr"], group["weight_decay"]]
-        for group in parameter_groups(model, lr=1.0)
+        for group in published_groups(model, lr=1.0)
         for name in group["names"]
     }
     placeholders = dict.fromkeys(expected, torch.empty(0))

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lexiseg.methods.catseg import parameter_groups, set_finetuning
+from lexiseg.methods.catseg import set_finetuning
+from lexiseg.training.optim import parameter_groups
 from tests.methods import contract
 from tests.methods.catseg.test_model import make_stride_two
 
@@ -54,7 +55,9 @@ def test_unknown_modes_are_refused() -> None:
 def test_groups_hold_what_is_trained_once() -> None:
     model = contract.make("catseg_vitb16")
     set_finetuning(model, "full")
-    groups = parameter_groups(model, lr=1.0, weight_decay=0.5, encoder_multiplier=0.1)
+    groups = parameter_groups(
+        model, lr=1.0, weight_decay=0.5, multipliers={"encoder.": 0.1}, decay_vectors=True
+    )
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(trained(model))
     for group in groups:

@@ -12,7 +12,6 @@ class aggregation (classes.py: linear attention between the texts at each cell);
 strings them together, decoder.py is the decoder, model.py the whole figure.
 """
 
-from lexiseg.methods.catseg.finetuning import parameter_groups as parameter_groups
 from lexiseg.methods.catseg.finetuning import set_finetuning as set_finetuning
 from lexiseg.methods.catseg.model import CATSeg as CATSeg
 from lexiseg.methods.catseg.model import CATSegConfig as CATSegConfig

@@ -1,15 +1,12 @@
-"""Which parameters are trained, and how fast: the published fine-tuning modes."""
+"""Which parameters are trained: the published fine-tuning modes."""
 
-from typing import Any, Literal, get_args
-
-from torch import nn
+from typing import Literal, get_args
 
 from lexiseg.methods.catseg.model import CATSeg
 
 Finetuning = Literal["attention", "full", "freeze"]
 
-ENCODER_MULTIPLIER = 0.01
-NORM_LAYERS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
+ENCODER_MULTIPLIER = 0.01  # of the learning rate, as published
 
 
 def set_finetuning(model: CATSeg, mode: str) -> None:
@@ -46,40 +43,3 @@ def set_finetuning(model: CATSeg, mode: str) -> None:
     }[mode]
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained or name not in encoder)
-
-
-def parameter_groups(
-    model: CATSeg,
-    *,
-    lr: float = 2e-4,
-    weight_decay: float = 1e-4,
-    encoder_multiplier: float = ENCODER_MULTIPLIER,
-) -> list[dict[str, Any]]:
-    """Groups for an optimiser as published: a slow encoder, and norm layers without decay.
-
-    Args:
-        model: whose trained parameters are grouped.
-        lr: learning rate of the head.
-        weight_decay: of all but norm layers; biases are decayed too.
-        encoder_multiplier: factor of the encoder's learning rate.
-
-    Returns:
-        One group a learning rate and decay, with the ``names`` of its ``params``.
-    """
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
-    of_norm = {
-        f"{prefix}.{name}"
-        for prefix, part in model.named_modules()
-        if isinstance(part, NORM_LAYERS)
-        for name, _ in part.named_parameters(recurse=False)
-    }
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        rate = lr * encoder_multiplier if name.startswith("encoder.") else lr
-        decay = 0.0 if name in of_norm else weight_decay
-        fresh: dict[str, Any] = {"params": [], "names": [], "lr": rate, "weight_decay": decay}
-        group = groups.setdefault((rate, decay), fresh)
-        group["params"].append(parameter)
-        group["names"].append(name)
-    return list(groups.values())

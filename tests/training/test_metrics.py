@@ -1,0 +1,46 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lexiseg.training.metrics import MetricsLog, read_metrics
+
+
+def test_a_run_that_goes_on_repeats_no_step(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, start=0, tensorboard=False) as log:
+        for step in range(5):
+            log.write(step, {"loss": float(step)})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 5, "lo')  # killed while it wrote
+    with MetricsLog(tmp_path, start=3, tensorboard=False) as log:
+        log.write(3, {"loss": 30.0})
+    assert read_metrics(path) == [
+        {"step": 0, "loss": 0.0},
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "loss": 2.0},
+        {"step": 3, "loss": 30.0},
+    ]
+
+
+def test_a_row_is_on_the_disk_when_it_is_written(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, start=0, tensorboard=False) as log:
+        log.write(0, {"loss": 1.5})
+        assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 0, "loss": 1.5}
+
+
+def test_tensorboard_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ImportError, match=r'tensorboard=true needs .*"lexiseg\[train\]"'):
+        MetricsLog(tmp_path, start=0, tensorboard=True)
+
+
+def test_tensorboard_gets_every_number(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with MetricsLog(tmp_path, start=0, tensorboard=True) as log:
+        for step in range(3):
+            log.write(step, {"loss": float(step)})
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
+    assert [(event.step, event.value) for event in events] == [(0, 0.0), (1, 1.0), (2, 2.0)]
