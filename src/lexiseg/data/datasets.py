@@ -133,8 +133,9 @@ def _check_name_of_split(file: Path, split: str) -> None:
     Raises:
         ValueError: it is of another one.
     """
-    words = [*re.split(r"[\W_]+", file.stem), file.resolve().parent.name]
+    words = re.split(r"[\W_]+", file.stem)
     words += [word.rstrip("0123456789") for word in words]  # instances_val2017.json
+    words.append(file.resolve().parent.name)
     words += ["val" for word in words if word.lower() in _VAL]
     if split.lower() in (word.lower() for word in words):
         return
