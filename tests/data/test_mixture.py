@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from lexiseg.data import augment
 from lexiseg.data.mixture import Cutouts, ImageLabelSource, MaskSource, Mixture, MixtureConfig
 from lexiseg.data.semantic import IGNORE_INDEX, read_semantic_folder
 from lexiseg.images import Preprocess
@@ -196,3 +197,27 @@ def test_names_are_called_by_synonyms_and_nothing_else_changes(mixture):
         assert len(set(other.class_names)) == len(other.class_names)
     assert {"red", "scarlet", "green", "lime", "night", "dusk"} <= called
     assert {"scarlet", "dusk", "lime"} <= set(renamed.names)
+
+
+def test_a_cutout_goes_by_the_word_of_the_picture_and_is_never_its_negative(mixture):
+    """A frog on a picture that says "toad" is a toad, and "frog" is no wrong answer there."""
+    words = {"blue": ("frog",)}
+    samples = [taught(mixture, synonyms=words)[index] for index in range(40)]
+    on_masks = [s for s in samples if s.image_label is None]
+    assert all(len({"blue", "frog"} & set(s.class_names)) == 1 for s in on_masks)
+    plain = [taught(mixture)[index] for index in range(40)]
+    assert any({"blue", "frog"} <= set(s.class_names) for s in plain)
+
+
+def test_maps_of_16_bits_ignore_one_id_with_the_teacher(mixture):
+    wide = taught(mixture, teacher=Colourist())
+    for source in wide.sources:
+        if isinstance(source, MaskSource):
+            draw = source.draw
+            source.draw = lambda g, draw=draw: (
+                lambda image, label_map, label: (image, augment.widen(label_map), label)
+            )(*draw(g))
+    for index in range(40):
+        sample = wide[index]
+        if sample.ignore_index == 65535:
+            assert not (sample.teacher_map == IGNORE_INDEX).any()

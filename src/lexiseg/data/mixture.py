@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -113,10 +114,12 @@ class Cutouts:
         class_names: Sequence[str],
         generator: np.random.Generator,
         distractors: int = 16,
+        synonyms: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[str, ...]]:
         """One or two objects on the picture; their names and some absent ones join the classes.
 
-        The first label map gets their ids; the others ignore them.
+        The first label map gets their ids; the others ignore them. An object that the picture's
+        own classes call by a synonym goes by their word, and no absent name is a synonym of one.
         """
         names = list(class_names)
         if len(names) + MOST_CUTOUTS > IGNORE_INDEX:
@@ -124,6 +127,7 @@ class Cutouts:
         ignored = tuple(augment.ignored_id(label_map) for label_map in label_maps[1:])
         for _ in range(int(generator.integers(1, MOST_CUTOUTS + 1))):
             cutout_path, alpha_path, name = self.rows[int(generator.integers(len(self.rows)))]
+            name = next((n for n in names if name in synonyms.get(n, ())), name)
             if name not in names:
                 names.append(name)
             image, label_maps = augment.paste_cutout(
@@ -135,7 +139,8 @@ class Cutouts:
                 share=(0.25, 0.9),
                 generator=generator,
             )
-        absent = [n for n in generator.permutation(self.names)[:distractors] if n not in names]
+        said = {word for name in names for word in (name, *synonyms.get(name, ()))}
+        absent = [n for n in generator.permutation(self.names)[:distractors] if n not in said]
         return image, label_maps, (*names, *map(str, absent))
 
 
@@ -217,11 +222,15 @@ class Mixture(Dataset[TrainingSample]):
         image, label_map, image_label = source.draw(generator)
         taught = (self.teacher(image),) if self.teacher else ()
         label_maps: tuple[np.ndarray, ...] = (label_map, *taught)
+        if len({each.dtype for each in label_maps}) > 1:  # one id for "ignored" in all of them
+            label_maps = tuple(map(augment.widen, label_maps))
         names: tuple[str, ...] = source.class_names
         config = self.config
         paste = generator.random() < config.paste_probability
         if self.cutouts and paste and image_label is None:
-            image, label_maps, names = self.cutouts.paste(image, label_maps, names, generator)
+            image, label_maps, names = self.cutouts.paste(
+                image, label_maps, names, generator, synonyms=self.synonyms
+            )
         longest = config.longest
         if image_label is not None:  # the object has to stay in the picture
             longest = (config.crop * 3 // 4, config.crop * 5 // 4)

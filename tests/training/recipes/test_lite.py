@@ -37,7 +37,8 @@ def test_catseg_lite_trains_the_head_alone_in_two_stages(
     assert not any("encoder." in name for group in job.groups for name in group["names"])
     assert job.next is not None
     finish = job.next.config
-    assert (finish.steps, finish.seed, finish.average) == (1, 1, 0.98)
+    assert (finish.steps, finish.average) == (1, 0.98)
+    assert finish.seed not in range(100)  # the seeds that other runs are given
     assert finish.optim.lr == pytest.approx(0.6 * config.optim.lr)
     weights = fit(job, config, tmp_path / "run")
     state = read_weights(weights)

@@ -48,6 +48,10 @@ def lite(data: Path, config: TrainConfig) -> Job:
     The first stage learns from the masks and names; the second, 3,400 steps, also from what a
     DeepLab for PASCAL VOC sees on the same photographs, and calls names by their synonyms too.
     """
+    weights = data.resolve().parent / "weights"
+    teacher = TeacherLabels(  # read now: what is missing is told before the first stage
+        DeepLabTeacher.read(weights / "deeplabv3-mobilenetv2-voc" / "weights.npz")
+    )
     torch.manual_seed(config.seed)
     encoder = Lite()
     load_starting_weights(encoder)
@@ -56,16 +60,12 @@ def lite(data: Path, config: TrainConfig) -> Job:
     taught = replace(
         config,
         steps=max(1, round(config.steps * 17 / 9)),
-        seed=config.seed + 11,
+        seed=seed_of_stage(config.seed, 1),
         optim=replace(config.optim, lr=config.optim.lr * 2 / 3, backbone_factor=0.25, warmup=0.03),
     )
 
     def second() -> Job:
-        weights = data.parent / "weights" / "deeplabv3-mobilenetv2-voc" / "weights.npz"
-        teacher = TeacherLabels(DeepLabTeacher.read(weights))
-        return _encoder_job(
-            encoder, data, taught, shares=TAUGHT_SHARES, teacher=teacher, synonyms=read_synonyms()
-        )
+        return _encoder_job(encoder, data, taught, shares=TAUGHT_SHARES, teacher=teacher)
 
     return replace(_encoder_job(encoder, data, config), next=Stage("taught", taught, second))
 
@@ -73,7 +73,9 @@ def lite(data: Path, config: TrainConfig) -> Job:
 def _encoder_job(encoder: Lite, data: Path, config: TrainConfig, **choices: Any) -> Job:
     """Training of all of the encoder but its sentence tower."""
     samples = _samples(data, config, **choices)
-    objective = LiteObjective(encoder, samples.names, read_teacher(data.parent / "weights"))
+    objective = LiteObjective(
+        encoder, samples.names, read_teacher(data.resolve().parent / "weights")
+    )
 
     def save(path: Path) -> Path:
         save_weights(path, pack(encoder), {"model": "maskclip_lite"})
@@ -106,7 +108,7 @@ def catseg_lite(data: Path, config: TrainConfig) -> Job:
     finish = replace(
         config,
         steps=max(1, round(config.steps * 2 / 9)),
-        seed=config.seed + 1,
+        seed=seed_of_stage(config.seed, 1),
         average=0.98,
         optim=replace(config.optim, lr=0.6 * config.optim.lr),
     )
@@ -141,6 +143,11 @@ def _head_job(model: CATSeg, data: Path, config: TrainConfig, *, background_weig
     )
 
 
+def seed_of_stage(seed: int, stage: int) -> int:
+    """A seed that no other run, and no other stage of one, has."""
+    return int(np.random.SeedSequence((seed, stage)).generate_state(1)[0])
+
+
 def _samples(data: Path, config: TrainConfig, **choices: Any) -> Mixture:
     return bundled_mixture(
         data,
@@ -148,6 +155,7 @@ def _samples(data: Path, config: TrainConfig, **choices: Any) -> Mixture:
         config=MixtureConfig(synonym_probability=0.35),
         length=config.steps * config.batch_size,
         seed=config.seed,
+        synonyms=read_synonyms(),
         **choices,
     )
 
