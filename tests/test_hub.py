@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -226,6 +227,23 @@ def test_a_push_needs_a_login(
         hub.push_to_hub(weights, "someone/painter")
     assert "\n" not in str(caught.value)
     assert stand_in.commits == {}
+
+
+@pytest.mark.parametrize("address", ["hf:someone/painter", "hf://someone/painter"])
+def test_the_address_that_loads_a_model_is_where_it_can_be_pushed(
+    address: str, stand_in: StandIn, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def commit(api: object, repository: str, *_: object, **__: object) -> SimpleNamespace:
+        made.append(repository)
+        return SimpleNamespace(commit_url="page")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", commit)
+    assert hub.push_to_hub(weights, address) == "page"
+    assert made == ["someone/painter"]
+    with pytest.raises(ValueError, match="painter@v1' names a revision; weights are put on the"):
+        hub.push_to_hub(weights, f"{address}@v1")
 
 
 def test_what_cannot_be_pushed(stand_in: StandIn, weights: Path, tmp_path: Path) -> None:

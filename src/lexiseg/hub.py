@@ -80,7 +80,8 @@ def push_to_hub(
 
     Args:
         path: a file of ``lexiseg export-weights``, its card beside it.
-        repository: OWNER/NAME; you must be logged in (``hf auth login``, or HF_TOKEN).
+        repository: OWNER/NAME, or hf:OWNER/NAME; you must be logged in (``hf auth login``, or
+            HF_TOKEN).
         private: whether a new repository is shown to nobody else.
         message: of the commit.
 
@@ -93,7 +94,10 @@ def push_to_hub(
         ConnectionError: the hub cannot be reached or refuses.
         ImportError: huggingface_hub is not installed.
     """
-    _check_repository(repository, repository)
+    address = repository
+    repository, revision = parse(address)
+    if revision is not None:
+        raise ValueError(f"{address!r} names a revision; weights are put on the main one")
     path = Path(path)
     card = path.with_suffix(".md")
     if not path.is_file() or "model" not in read_metadata(path):

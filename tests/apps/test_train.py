@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from lexiseg.apps.cli import app
 from lexiseg.training.recipes import RECIPES
-from lexiseg.training.run import Recipe
+from lexiseg.training.run import Job, Recipe, TrainConfig
 from lexiseg.weights import read_weights
 from tests.training.jobs import CONFIG, Line, line_job
 
@@ -82,6 +82,9 @@ def test_recipes_are_described(name: str) -> None:
         (["catseg_lite"], 1, "is missing; the recipe needs"),
         (["empty"], 1, "0 samples came; 20 steps of batch_size 4 take 80"),
         (["empty", "--dry-run"], 1, "0 samples came"),
+        (["line", "--dry-run", "--set", "optim.milestones=0.5"], 1, "multi-step needs them"),
+        (["line", "--set", "optim.warmup=100"], 2, "optim.warmup 100.0 came; it is a share"),
+        (["line", "--set", f"seed={2**64}"], 2, "it must be less than 2**63"),
         (["line", "--set", "accumulate=3"], 1, "must be a multiple of 3"),
         (["line", "--set", "optim.lr=1e30"], 1, "step 1: error is inf; nothing was saved"),
     ],
@@ -118,8 +121,55 @@ def test_the_folder_of_another_run_is_refused_before_the_data_are_read(tmp_path:
     done = train(tmp_path, "line", "--set", "steps=2", "--set", "optim.lr=0.1")
     assert done.exit_code == 1
     assert "another configuration: optim.lr (there 0.05, now 0.1)" in done.stderr
+    done = train(tmp_path, "line", "--dry-run", "--set", "steps=2", "--set", "optim.lr=0.1")
+    assert done.exit_code == 1
+    assert "another configuration: optim.lr (there 0.05, now 0.1)" in done.stderr
     done = train(tmp_path, "empty", "--set", "steps=2")
     assert "another configuration: recipe (there 'line', now 'empty')" in done.stderr
+
+
+def test_the_data_are_kept_by_their_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(tmp_path, "line", "--set", "steps=2").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "line", "--data", "data", "--out", "run", "--set", "steps=2"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("run/run.json").read_text())["data"] == str(tmp_path / "data")
+    (tmp_path / "other" / "data" / "points").mkdir(parents=True)
+    (tmp_path / "run").rename(tmp_path / "other" / "run")
+    monkeypatch.chdir(tmp_path / "other")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "another configuration: data (there " in done.stderr
+
+
+def test_data_that_changed_are_refused_by_a_dry_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = "a1"
+
+    def build(data: Path, config: TrainConfig) -> Job:
+        return line_job(config, fingerprint=mark)
+
+    monkeypatch.setitem(RECIPES, "marked", Recipe("marked", "a test", CONFIG, build))
+    assert train(tmp_path, "marked", "--set", "steps=2").exit_code == 0
+    mark = "b2"
+    for words in (["--dry-run"], []):
+        done = train(tmp_path, "marked", "--set", "steps=2", *words)
+        assert done.exit_code == 1
+        assert "holds a run on other data" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_a_launcher_that_sets_no_number_is_told(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "x")
+    done = train(tmp_path, "line", *words)
+    assert done.exit_code == 1
+    assert done.stderr == "error: WORLD_SIZE=x is set; a launcher sets a number: unset it\n"
 
 
 def test_without_its_extra_training_says_how_to_get_it(

@@ -8,7 +8,8 @@ from typer.testing import CliRunner, Result
 
 from lexiseg import hub
 from lexiseg.apps.weights import export_weights, push_to_hub
-from lexiseg.training.checkpoints import write_checkpoint, write_run
+from lexiseg.training.checkpoints import write_checkpoint
+from lexiseg.training.folder import write_run
 from lexiseg.training.run import TrainConfig
 from lexiseg.weights import read_metadata, save_weights
 
@@ -22,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.chdir(tmp_path)
     write_run(Path("run"), TrainConfig(steps=1), {"recipe": "paint", "data": "photos"})
-    write_checkpoint(Path("run"), step=1, score=None, state={}, save=save, keep=1)
+    write_checkpoint(Path("run"), step=1, row={}, state={}, save=save)
     return tmp_path
 
 

@@ -108,6 +108,9 @@ class ManyNames:
         label_map[20:] = len(self.class_names) - 1
         return np.zeros((40, 40, 3), np.uint8), label_map, None
 
+    def fingerprint(self):
+        return repr(self.class_names)
+
 
 @pytest.mark.parametrize(
     ("count", "dtype", "ignored"),
@@ -221,3 +224,14 @@ def test_maps_of_16_bits_ignore_one_id_with_the_teacher(mixture):
         sample = wide[index]
         if sample.ignore_index == 65535:
             assert not (sample.teacher_map == IGNORE_INDEX).any()
+
+
+def test_the_fingerprint_changes_with_files_and_names(mixture, own_data):
+    before = mixture.fingerprint()
+    assert before == mixture.fingerprint()
+    assert taught(mixture, synonyms={"red": ("scarlet",)}).fingerprint() != before
+    mask = own_data / "train" / "masks" / "p0.png"
+    labels = np.array(Image.open(mask))
+    labels[-1, -1] = 2
+    Image.fromarray(labels).save(mask)
+    assert mixture.fingerprint() != before

@@ -55,6 +55,22 @@ class SquaredLoss(nn.Module):
         return {"error": (self.model(x.to(dtype)) - y.to(dtype)).square().mean()}
 
 
+class Late(nn.Module):
+    """A second layer joins in at a step; before it, that layer has no gradient."""
+
+    def __init__(self, joins: int) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second = nn.Linear(1, 1).double(), nn.Linear(1, 1).double()
+        self.joins = joins
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss of a batch."""
+        x, y = (torch.stack([getattr(p, name) for p in batch]).double() for name in "xy")
+        found = self.first(x) + (self.second(x) if batch.step >= self.joins else 0)
+        return {"error": (found - y).square().mean()}
+
+
 def line_model(dropout: float = 0.1) -> nn.Module:
     """The same weights at every call."""
     torch.manual_seed(1)
@@ -171,6 +187,8 @@ def job_of(kind: str) -> Job:
     """A job of each kind that the loop has to fit."""
     if kind == "line":
         return line_job(model=line_model(dropout=0).double())
+    if kind == "late":
+        return line_job(objective=Late(7))
     if kind == "captions":
         return line_job(objective=Contrast(), samples=Captions())
     objective = Pointing()

@@ -4,15 +4,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from lexiseg.training import checkpoints
-from lexiseg.training.checkpoints import best_of, check_run, checkpoints_of, write_run
-from tests.training.jobs import CONFIG
+from lexiseg.training.checkpoints import best_of, checkpoints_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,11 +23,11 @@ def write(out: Path, step: int, score: float | None = None, keep: int = 2) -> No
     checkpoints.write_checkpoint(
         out,
         step=step,
-        score=score,
+        row={"loss": 0.5},
         state={"step": step, "weights": torch.full((3,), float(step))},
         save=lambda path: path.write_text(str(step)),
-        keep=keep,
     )
+    checkpoints.judged(out, step, score, keep=keep)
 
 
 def steps(out: Path) -> list[int]:
@@ -64,7 +62,7 @@ def test_a_score_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
     assert best.step == 1
 
 
-@pytest.mark.parametrize("call", range(14))
+@pytest.mark.parametrize("call", range(16))
 def test_a_process_that_ends_at_any_call_leaves_a_checkpoint(
     call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +86,7 @@ def test_a_process_that_ends_at_any_call_leaves_a_checkpoint(
             (torch, "save"),
             (os, "fsync"),
             (Path, "rename"),
+            (Path, "replace"),
             (Path, "mkdir"),
             (Path, "write_text"),
             (shutil, "rmtree"),
@@ -126,7 +125,7 @@ fit(line_job(), CONFIG, Path(sys.argv[1]))
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that Windows lacks")
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     from lexiseg.training.loop import fit
-    from tests.training.jobs import line_job
+    from tests.training.jobs import CONFIG, line_job
 
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "cut")],
@@ -138,6 +137,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     whole = fit(line_job(), CONFIG, tmp_path / "whole")
     resumed = fit(line_job(), CONFIG, tmp_path / "cut")
     assert whole.read_bytes() == resumed.read_bytes()
+    assert not list((tmp_path / "cut" / "checkpoints").glob(".*"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
@@ -149,15 +149,71 @@ def test_a_damaged_checkpoint_is_named(content: bytes | None, tmp_path: Path) ->
         checkpoints_of(tmp_path)[0].read()
 
 
-def test_what_the_weights_do_not_depend_on_may_change(tmp_path: Path) -> None:
-    write_run(tmp_path, CONFIG, {"recipe": "line"})
-    free = replace(CONFIG, workers=3, keep=7, tensorboard=True, checkpoint_every=1)
-    check_run(tmp_path, free, {"recipe": "line"})
-    with pytest.raises(ValueError, match=r"recipe \(there 'line', now 'other'\), steps \(there 20"):
-        check_run(tmp_path, replace(CONFIG, steps=3), {"recipe": "other"})
+@pytest.mark.parametrize(
+    "content", [b"{}", b"[]", b"x", b"\xff\xfe", b'{"step": null, "score": null}']
+)
+def test_a_damaged_record_is_named(content: bytes, tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    (tmp_path / "checkpoints" / "step-000001" / "checkpoint.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint\.json is damaged .*remove .*step-000001"):
+        checkpoints_of(tmp_path)
 
 
-def test_a_damaged_run_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"run\.json is damaged"):
-        check_run(tmp_path, CONFIG, {})
+def test_a_state_that_is_another_or_lacks_something_is_named(tmp_path: Path) -> None:
+    for step in (1, 2):
+        write(tmp_path, step)
+    first, second = (tmp_path / "checkpoints" / f"step-00000{n}" / "state.pt" for n in (1, 2))
+    with pytest.raises(ValueError, match=r"state\.pt is damaged \(it lacks model, scaler\)"):
+        checkpoints_of(tmp_path)[0].read(("model", "weights", "scaler"))
+    shutil.copy(first, second)
+    with pytest.raises(ValueError, match=r"state\.pt is damaged \(it is not the state of step 2\)"):
+        checkpoints_of(tmp_path)[1].read()
+    torch.save([1], first)
+    with pytest.raises(ValueError, match=r"state\.pt is damaged \(it is not the state of step 1\)"):
+        checkpoints_of(tmp_path)[0].read()
+
+
+def test_until_it_is_judged_a_checkpoint_keeps_its_row_and_none_goes(tmp_path: Path) -> None:
+    write(tmp_path, 1, 0.5, keep=1)
+    state = {"step": 2}
+    row = {"loss": float("inf"), "lr": 0.1}
+    checkpoints.write_checkpoint(tmp_path, step=2, row=row, state=state, save=Path.touch)
+    assert steps(tmp_path) == [1, 2]
+    last = checkpoints_of(tmp_path)[-1]
+    assert (last.score, last.row) == (None, {"loss": None, "lr": 0.1})
+    best = best_of(tmp_path)
+    assert best is not None
+    assert best.step == 1
+    checkpoints.judged(tmp_path, 2, 0.6, keep=1)
+    (only,) = checkpoints_of(tmp_path)
+    assert (only.step, only.score, only.row) == (2, 0.6, None)
+
+
+@pytest.mark.parametrize("kind", ["weights", "state"])
+def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object) -> None:
+        raise (
+            OSError(28, "No space left on device")
+            if kind == "weights"
+            else RuntimeError("write failed\nmore")
+        )
+
+    def attempt(step: int) -> None:
+        save = full if kind == "weights" else Path.touch
+        checkpoints.write_checkpoint(tmp_path, step=step, row={}, state={"step": 1}, save=save)
+
+    why = "No space left on device" if kind == "weights" else "write failed"
+    with monkeypatch.context() as patch:
+        if kind == "state":
+            patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match=rf"step-000001: cannot .*\({why}\); nothing was saved$"):
+            attempt(1)
+    write(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        if kind == "state":
+            patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match=rf"step-000002: cannot .*\({why}\); .*000001, .* good$"):
+            attempt(2)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]

@@ -13,10 +13,11 @@ from lexiseg.data.semantic import read_semantic_folder
 from lexiseg.evaluation.evaluate import SemanticEvaluation
 from lexiseg.evaluation.record import RecordedEvaluation
 from lexiseg.segmenter import Segmenter
-from lexiseg.training.checkpoints import WEIGHTS_FILE, copy_whole, write_checkpoint, write_run
+from lexiseg.training.checkpoints import WEIGHTS_FILE, copy_whole, judged, write_checkpoint
 from lexiseg.training.export import export_weights
+from lexiseg.training.folder import write_run
 from lexiseg.training.run import TrainConfig
-from lexiseg.weights import read_metadata, save_weights
+from lexiseg.weights import read_metadata, save_weights, state_sha256
 
 CONFIG = TrainConfig(steps=30)
 
@@ -25,12 +26,19 @@ def save(gain: float, path: Path) -> None:
     save_weights(path, {"gain": torch.tensor(gain)}, {"model": "painter"})
 
 
-def write_steps(run: Path, scores: dict[int, float | None], *, data: str = "photos") -> None:
+def write_steps(
+    run: Path,
+    scores: dict[int, float | None],
+    *,
+    data: str = "photos",
+    following: str | None = None,
+) -> None:
     """A run whose weights are the number of the step; all checkpoints stay."""
-    write_run(run, CONFIG, {"recipe": "paint", "data": data})
+    write_run(run, CONFIG, {"recipe": "paint", "data": data}, following=following)
     for step, score in scores.items():
         write = partial(save, float(step))
-        write_checkpoint(run, step=step, score=score, state={}, save=write, keep=9)
+        write_checkpoint(run, step=step, row={}, state={}, save=write)
+        judged(run, step, score, keep=9)
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ def test_of_several_stages_the_last_counts_that_has_a_checkpoint(
     tmp_path: Path, registered_painter: str
 ) -> None:
     run, out = tmp_path / "run", tmp_path / "a.safetensors"
-    write_steps(run, {30: 0.9})
+    write_steps(run, {30: 0.9}, following="finish")
     write_steps(run / "finish", {})
     export_weights(run, out, choice="best")
     assert gain(out) == 30
@@ -137,6 +145,59 @@ def test_of_several_stages_the_last_counts_that_has_a_checkpoint(
     export_weights(run, out, choice="best")
     assert gain(out) == 5
     assert read_metadata(out)["checkpoint"] == "finish/checkpoints/step-000005"
+
+
+def test_another_run_inside_the_folder_is_none_of_its_stages(
+    run: Path, tmp_path: Path, registered_painter: str
+) -> None:
+    write_steps(run / "mine", {5: 0.9})
+    out = tmp_path / "a.safetensors"
+    for choice, step in (("final", 20), ("best", 20), ("last", 30)):
+        export_weights(run, out, choice=choice)
+        assert gain(out) == step
+        assert read_metadata(out)["checkpoint"] == f"checkpoints/step-{step:06d}"
+
+
+def test_a_text_of_ones_own_is_not_written_over(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "notes.safetensors"
+    out.with_suffix(".md").write_text("my notes")
+    with pytest.raises(ValueError, match=r"notes\.md is not a card of lexiseg .*would be lost"):
+        export_weights(run, out)
+    assert out.with_suffix(".md").read_text() == "my notes"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("../../jane/client/photos", "photos"),
+        ("C:\\Users\\jane\\photos", "photos"),
+        ("photos/", "photos"),
+        ("hf:jane/model", "hf:jane/model"),
+        ("https://example.org/a.pt", "https://example.org/a.pt"),
+        ("..", ".."),
+    ],
+)
+def test_paths_are_cut_to_their_last_part(tmp_path: Path, value: str, shown: str) -> None:
+    run = tmp_path / "run"
+    write_steps(run, {10: None}, data=value)
+    card = export_weights(run, tmp_path / "a.safetensors", choice="last").read_text()
+    assert f"| data | {shown} |" in card
+    assert ("jane" in card) == ("jane" in shown)
+
+
+@pytest.mark.parametrize("value", ['"x"', "[1]", "true"])
+def test_a_score_that_is_no_number_is_named(
+    run: Path, tmp_path: Path, registered_painter: str, value: str
+) -> None:
+    model = Segmenter.from_pretrained(run / WEIGHTS_FILE, device="cpu").model
+    digest, record = state_sha256(model.state_dict()), tmp_path / "r.json"
+    record.write_text(f'{{"weights_sha256": "{digest}", "mIoU": {value}}}')
+    with pytest.raises(ValueError, match=r"r\.json is damaged: mIoU is .*; evaluate anew"):
+        export_weights(run, tmp_path / "a.safetensors", records=[record])
+    record.write_text(f'{{"weights_sha256": "{digest}", "mIoU": null, "pAcc": 0.25}}')
+    card = export_weights(run, tmp_path / "a.safetensors", records=[record]).read_text()
+    assert card.count("|  |  |  |  |  | 0.2500 |") == 1
 
 
 def test_scores_are_shown_if_they_are_of_these_weights(

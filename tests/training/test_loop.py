@@ -1,7 +1,9 @@
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,19 @@ import pytest
 import torch
 from torch import nn
 
+from lexiseg.images import ImageError
+from lexiseg.training.average import WeightAverage
 from lexiseg.training.checkpoints import best_of, checkpoints_of
+from lexiseg.training.folder import held
 from lexiseg.training.loop import NonFiniteLossError, fit
 from lexiseg.training.metrics import read_metrics
-from lexiseg.training.run import Job, OptimConfig, Stage, TrainConfig
+from lexiseg.training.run import Batch, Job, OptimConfig, Stage, TrainConfig
 from lexiseg.weights import read_weights
 from tests.training.jobs import (
     CONFIG,
+    Late,
     Line,
+    Point,
     Pointing,
     SquaredLoss,
     job_of,
@@ -97,7 +104,7 @@ def test_processes_that_share_a_batch_give_what_one_gives(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     worker = str(ROOT / "tests" / "training" / "worker.py")
     done = subprocess.run(
-        [*command, worker, str(tmp_path / "two"), *kinds, "line/2"],
+        [*command, worker, str(tmp_path / "two"), *kinds, "line/2", "late!"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -109,6 +116,17 @@ def test_processes_that_share_a_batch_give_what_one_gives(tmp_path: Path) -> Non
         assert len(one) == CONFIG.steps
         for row, other in zip(one, two, strict=True):
             assert other == pytest.approx(row, rel=1e-6)
+    late = [tmp_path / "two" / "late" / f"{name}.safetensors" for name in ("whole", "weights")]
+    assert late[0].read_bytes() == late[1].read_bytes()
+
+
+def test_a_parameter_that_joins_in_after_the_checkpoint_does_so_bit_for_bit(tmp_path: Path) -> None:
+    for name, stop_at in (("whole", None), ("cut", 6)):
+        with pytest.raises(StopError) if stop_at else contextlib.nullcontext():
+            run(tmp_path / name, objective=Late(7), stop_at=stop_at)
+    run(tmp_path / "cut", objective=Late(7))
+    files = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert files[0] == files[1]
 
 
 def test_every_group_has_its_rate_and_schedule(tmp_path: Path) -> None:
@@ -154,6 +172,94 @@ def test_the_best_checkpoint_is_kept_and_becomes_the_weights(tmp_path: Path) -> 
     for name, value in seen[1].items():  # what was judged is what is stored
         assert torch.equal(weights[f"model.{name}"], value)
     assert model.training
+
+
+@pytest.mark.parametrize("broken", [1, 2, 4])
+def test_a_validation_that_fails_loses_nothing(broken: int, tmp_path: Path) -> None:
+    config = replace(CONFIG, keep=1)
+
+    def judge(model: nn.Module, fails_at: int | None = None) -> Callable[[], float]:
+        calls = 0
+
+        def validate() -> float:
+            nonlocal calls
+            calls += 1
+            if calls == fails_at:
+                raise ValueError("a picture is damaged")
+            return float(model[0].weight.sum().square())
+
+        return validate
+
+    def go(name: str, fails_at: int | None = None) -> None:
+        model = line_model()
+        job = line_job(config, model=model, validate=judge(model, fails_at))
+        fit(job, config, tmp_path / name)
+
+    go("whole")
+    with pytest.raises(ValueError, match="a picture is damaged"):
+        go("cut", broken)
+    last = checkpoints_of(tmp_path / "cut")[-1]
+    assert (last.step, last.score) == (5 * broken, None)
+    go("cut")
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    kept = [
+        [(c.step, c.score, c.row) for c in checkpoints_of(tmp_path / name)]
+        for name in ("whole", "cut")
+    ]
+    assert kept[0] == kept[1]
+    files = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert files[0] == files[1]
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with held(tmp_path / "run"), pytest.raises(ValueError, match="another process trains in .*run"):
+        run(tmp_path / "run")
+    run(tmp_path / "run")
+
+
+def test_a_run_keeps_its_folder_while_it_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    second = replace(CONFIG, steps=1, seed=1)
+    seen = []
+
+    def look(step: int, losses: dict[str, float]) -> None:
+        with held(tmp_path) as ours:
+            seen.append(ours)
+
+    stage = Stage("second", second, lambda: line_job(second))
+    fit(line_job(next=stage), CONFIG, tmp_path, on_step=look)
+    assert seen == [False] * (CONFIG.steps + 1)
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StopError):
+        run(tmp_path, fingerprint="a1", stop_at=7)
+    with pytest.raises(ValueError, match="holds a run on other data"):
+        run(tmp_path, fingerprint="b2")
+    run(tmp_path, fingerprint="a1")
+
+
+def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / ".step-000005.removed").mkdir(parents=True)
+    run(tmp_path)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+class Bad(Line):
+    """The line, with a sample that cannot be read."""
+
+    def __getitem__(self, index: int) -> Point:
+        if index == 9:
+            raise ImageError("p.png: is damaged")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_cannot_be_read_is_told_in_a_line(workers: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^p\.png: is damaged$"):
+        run(tmp_path, replace(CONFIG, workers=workers), samples=Bad())
+    assert len(rows(tmp_path)) == 2
 
 
 def test_validation_changes_nothing(tmp_path: Path) -> None:
@@ -247,6 +353,69 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError, match=r"step 0: the weight model\..* is not finite"):
         run(tmp_path, config)
     assert checkpoints_of(tmp_path) == []
+
+
+class Norm(nn.Module):
+    """A model whose running variance is lost at a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        if batch.step == 3:
+            self.layers[1].running_var.fill_(torch.inf)
+        losses = self.layers(torch.stack([p.x for p in batch])).square()
+        return {"error": losses.mean()}
+
+
+def test_buffers_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"weight layers\.1\.running_var is not finite"):
+        run(tmp_path, objective=Norm())
+    assert checkpoints_of(tmp_path) == []
+
+
+def test_an_average_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    class Spoiling(SquaredLoss):
+        """Has an infinite weight, which it mends before anybody looks."""
+
+        def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+            with torch.no_grad():
+                self.model[0].bias.fill_(0)
+            return super().forward(batch)
+
+    objective = Spoiling(line_model())
+
+    def spoil(step: int, losses: dict[str, float]) -> None:
+        if step == 2:
+            update = WeightAverage.update
+            with torch.no_grad():
+                objective.model[0].bias.fill_(torch.inf)
+            update(averages[0], step)
+
+    averages: list[WeightAverage] = []
+    original = WeightAverage.__init__
+
+    def remember(self: WeightAverage, module: nn.Module, decay: float) -> None:
+        original(self, module, decay)
+        averages.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WeightAverage, "__init__", remember)
+        with pytest.raises(
+            NonFiniteLossError, match=r"the average of model\.0\.bias is not finite"
+        ):
+            fit(line_job(objective=objective), CONFIG, tmp_path, on_step=spoil)
+    assert checkpoints_of(tmp_path) == []
+
+
+def test_a_precision_that_the_device_lacks_is_refused(tmp_path: Path) -> None:
+    if torch.accelerator.is_available():
+        pytest.skip("accelerators have it")
+    with pytest.raises(ValueError, match="precision float16 came, which cannot be .* on this cpu"):
+        run(tmp_path / "run", replace(CONFIG, precision="float16"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_few_samples_and_batches_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:

@@ -29,6 +29,29 @@ def test_a_row_is_on_the_disk_when_it_is_written(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 0, "loss": 1.5}
 
 
+def test_what_json_does_not_know_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0, "loss": NaN}\n')
+    with MetricsLog(tmp_path, start=1, tensorboard=False) as log:
+        log.write(1, {"loss": float("nan"), "norm": float("inf"), "lr": 0.5})
+    assert path.read_text() == (
+        '{"step": 0, "loss": null}\n{"step": 1, "loss": null, "norm": null, "lr": 0.5}\n'
+    )
+
+
+@pytest.mark.parametrize("line", [b"1", b"{}", b"[]", b'{"step": "x"}', b"\xff\xfe", b'{"step"'])
+def test_a_damaged_line_is_named_unless_it_was_cut_off(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 0}\n' + line)
+    assert read_metrics(path) == [{"step": 0}]
+    for rest in (b"\n", b'\n{"step": 2}\n'):
+        path.write_bytes(b'{"step": 0}\n' + line + rest)
+        with pytest.raises(
+            ValueError, match=r"metrics\.jsonl: line 2 is damaged; mend it, or move"
+        ):
+            MetricsLog(tmp_path, start=1, tensorboard=False)
+
+
 def test_tensorboard_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ImportError, match=r'tensorboard=true needs .*"lexiseg\[train\]"'):

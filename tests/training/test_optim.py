@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from lexiseg.training.optim import parameter_groups, schedule_of, warmup_cosine
+from lexiseg.training.optim import parameter_groups, schedule_of
 from lexiseg.training.run import OptimConfig
 
 
@@ -19,7 +19,7 @@ def test_norms_and_biases_are_not_decayed_and_the_backbone_is_slower():
 
 
 def test_the_schedule_rises_and_falls():
-    factors = [warmup_cosine(step, steps=100, warmup=10) for step in range(101)]
+    factors = [schedule_of(OptimConfig(warmup=0.1), 100)(step) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)

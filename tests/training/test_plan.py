@@ -71,6 +71,12 @@ def test_lines(tmp_path: Path) -> None:
     assert f"then: 7 steps in {tmp_path / 'second'}" in lines
 
 
+def test_schedules_that_make_no_sense_are_found_out(tmp_path: Path) -> None:
+    config = replace(CONFIG, optim=replace(CONFIG.optim, milestones=(0.5,)))
+    with pytest.raises(ValueError, match="multi-step needs them, and no other schedule has them"):
+        plan(line_job(), config, tmp_path)
+
+
 def test_batches_that_cannot_be_shared_out_are_found_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch_size 4 came with 3 processes"):
         plan(line_job(), CONFIG, tmp_path, processes=3)

@@ -18,6 +18,7 @@ def test_counts_below_one_are_refused(field: str) -> None:
     ("field", "value", "message"),
     [
         ("seed", -1, "seed -1 came"),
+        ("seed", 2**63, r"seed 9223372036854775808 came; it must be less than 2\*\*63"),
         ("workers", -1, "workers -1 came"),
         ("checkpoint_every", -1, "checkpoint_every -1 came"),
         ("average", 1.0, "average 1.0 came"),
@@ -34,6 +35,14 @@ def test_values_out_of_range_are_refused(field: str, value: object, message: str
 def test_a_rate_that_is_no_number_is_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"optim\.{field} {value}"):
         OptimConfig(**{field: value})
+
+
+@pytest.mark.parametrize("value", [1.0, 100.0])
+def test_a_warmup_that_is_no_share_is_refused(value: float) -> None:
+    with pytest.raises(
+        ValueError, match=rf"optim\.warmup {value} came; it is a share, less than 1"
+    ):
+        OptimConfig(warmup=value)
 
 
 def test_an_unknown_schedule_is_refused() -> None:

@@ -81,26 +81,44 @@ def _configure(recipe: Any, settings: list[str]) -> Any:
 
 
 def _show_plan(recipe: Any, config: Any, data: Path, out: Path) -> None:
+    from lexiseg.training.folder import check_run
     from lexiseg.training.plan import plan
 
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    for line in plan(recipe.build(data, config), config, out, processes=processes).lines():
+    processes = _launched("WORLD_SIZE", 1)
+    about = _about(recipe, data)
+    check_run(out, config, about)
+    job = recipe.build(data, config)
+    check_run(out, config, about, fingerprint=job.fingerprint)
+    for line in plan(job, config, out, processes=processes).lines():
         echo(line)
 
 
 def _run(recipe: Any, config: Any, data: Path, out: Path) -> None:
     from lexiseg._extras import need
-    from lexiseg.training.checkpoints import check_run
+    from lexiseg.training.folder import check_run
 
     need("accelerate", extra="train", purpose="training")
     from lexiseg.training.loop import fit
 
-    about = {"recipe": recipe.name, "data": str(data)}
+    _launched("WORLD_SIZE", 1)
+    first = _launched("RANK", 0) == 0
+    about = _about(recipe, data)
     check_run(out, config, about)  # before the data are read
     job = recipe.build(data, config)
     steps = config.steps + (job.next.config.steps if job.next else 0)
-    first = int(os.environ.get("RANK", "0")) == 0
     with progress(steps if first else 0, recipe.name) as advance:
         weights = fit(job, config, out, about=about, on_step=lambda step, losses: advance())
     if first:
         echo(f"weights: {weights}")
+
+
+def _about(recipe: Any, data: Path) -> dict[str, str]:
+    return {"recipe": recipe.name, "data": str(data.resolve())}
+
+
+def _launched(variable: str, default: int) -> int:
+    """A number that a launcher of several processes sets."""
+    value = os.environ.get(variable, str(default))
+    if not value.isdecimal():
+        raise ValueError(f"{variable}={value} is set; a launcher sets a number: unset it")
+    return int(value)

@@ -56,7 +56,10 @@ def push_to_hub(
         typer.Argument(metavar="FILE", help="A file of `lexiseg export-weights`, with its card."),
     ],
     repository: Annotated[
-        str, typer.Argument(metavar="OWNER/NAME", help="Repository, made if need be.")
+        str,
+        typer.Argument(
+            metavar="OWNER/NAME", help="Repository, made if need be; hf:OWNER/NAME too."
+        ),
     ],
     private: Annotated[
         bool, typer.Option("--private", help="Show a new repository to nobody else.")

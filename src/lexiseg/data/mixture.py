@@ -4,6 +4,7 @@ Sample ``i`` depends on the seed and on ``i`` alone, so a run gives the same sam
 number of workers, and goes on where it stopped.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lexiseg.data import augment
+from lexiseg.data.fingerprints import FileDigests
 from lexiseg.data.semantic import IGNORE_INDEX, SemanticDataset, read_semantic_folder
 from lexiseg.images import Preprocess, read_image
 
@@ -69,6 +71,10 @@ class Source(Protocol):
         """A random photograph, its label map and, where there is one, its whole-image label."""
         ...
 
+    def fingerprint(self) -> str:
+        """What tells its files and names from others."""
+        ...
+
 
 class MaskSource:
     """Photographs with label maps."""
@@ -81,6 +87,10 @@ class MaskSource:
         """A random photograph with its label map."""
         sample = self.dataset[int(generator.integers(len(self.dataset)))]
         return sample.image, sample.label_map, None
+
+    def fingerprint(self) -> str:
+        """That of the data set."""
+        return self.dataset.fingerprint()
 
 
 class ImageLabelSource:
@@ -97,6 +107,11 @@ class ImageLabelSource:
         image = read_image(path)
         label_map = np.full(image.shape[:2], IGNORE_INDEX, np.uint8)
         return image, label_map, self.class_names.index(name)
+
+    def fingerprint(self) -> str:
+        """Names, sizes and dates of the photographs, and their labels."""
+        files = FileDigests()
+        return repr([(files.stamp(path), name) for path, name in self.rows])
 
 
 class Cutouts:
@@ -211,6 +226,16 @@ class Mixture(Dataset[TrainingSample]):
         taught = self.teacher.names if self.teacher else ()
         names = {*cutouts, *taught, *(name for s in self.sources for name in s.class_names)}
         return sorted(names.union(*(self.synonyms.get(name, ()) for name in names)))
+
+    def fingerprint(self) -> str:
+        """A digest of all photographs, what is known of them, and the names."""
+        parts = [source.fingerprint() for source in self.sources]
+        if self.cutouts:
+            files = FileDigests()
+            parts += [
+                repr([files.stamp(p) for p in row[:2]] + [row[2]]) for row in self.cutouts.rows
+            ]
+        return hashlib.sha256(repr((parts, self.names)).encode()).hexdigest()
 
     def __len__(self) -> int:
         return self.length

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from lexiseg.training.optim import schedule_of
 from lexiseg.training.run import Job, TrainConfig
 
 
@@ -66,6 +68,55 @@ def check_samples(job: Job, config: TrainConfig) -> None:
             f"{count} samples came; {config.steps} steps of batch_size {config.batch_size} take "
             f"{needed}: a recipe repeats its data as often as that takes"
         )
+
+
+def check_job(job: Job, config: TrainConfig, *, processes: int) -> None:
+    """Refuse a run that cannot be, before anything is written.
+
+    Raises:
+        ValueError: the batch cannot be shared out, the samples are too few, the job has no epochs
+            to go by, or the schedule makes no sense.
+    """
+    share_of_batch(config, processes)
+    checkpoint_interval(job, config)
+    check_samples(job, config)
+    schedule_of(config.optim, config.steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """What a worker gives in place of a sample that cannot be made.
+
+    Attributes:
+        message: why, in a line.
+    """
+
+    message: str
+
+
+class ToldSamples(Dataset[Any]):
+    """Samples for workers, whose errors torch would hand on with a traceback in their message."""
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self.samples = samples
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.samples[index]
+        except (ValueError, OSError) as error:
+            return Refused(str(error))
+
+
+def samples_of(part: list[Any]) -> list[Any]:
+    """The samples that a loader gave.
+
+    Raises:
+        ValueError: one could not be made, as a worker told.
+    """
+    for sample in part:
+        if isinstance(sample, Refused):
+            raise ValueError(sample.message)
+    return part
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and its checkpoints, each whole or not there at all.
+"""A run's checkpoints, each whole or not there at all.
 
 OUT/run.json                                  what is trained, as it was asked for
 OUT/metrics.jsonl                             one line a step
@@ -11,22 +11,20 @@ OUT/weights.safetensors                       at the end: the best checkpoint's 
 import json
 import math
 import os
-import pickle
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lexiseg import __version__
-from lexiseg.training.run import TrainConfig
+from lexiseg.result import write_atomically
+from lexiseg.training.metrics import only_finite
+from lexiseg.weights import _written_whole
 
-RUN_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
-# What may change between a run and its continuation: the weights do not depend on it.
-FREE_FIELDS = ("workers", "keep", "tensorboard", "checkpoint_every")
+FACTS_FILE = "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -37,61 +35,98 @@ class Checkpoint:
         folder: where it is.
         step: steps that were done.
         score: of the validation, higher is better; None where there was none.
+        row: what is to be logged of its last step, until its weights have been judged; then None.
     """
 
     folder: Path
     step: int
     score: float | None
+    row: Mapping[str, Any] | None = None
 
     @property
     def weights(self) -> Path:
         """The file of averaged weights."""
         return self.folder / WEIGHTS_FILE
 
-    def read(self) -> dict[str, Any]:
+    def read(self, parts: Sequence[str] = ()) -> dict[str, Any]:
         """All that the run needs to go on.
+
+        Args:
+            parts: what must be in it.
 
         Raises:
             ValueError: the file is damaged.
         """
         path = self.folder / "state.pt"
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"{path} is damaged ({first}); remove {self.folder} to go on from the checkpoint "
-                "before it, or to start anew where there is none"
-            ) from error
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch lets through whatever a damaged pickle brings about
+            why = (f"{type(error).__name__}: {error}").splitlines()[0]
+            raise _damaged(path, why) from error
+        if not isinstance(state, dict) or state.get("step") != self.step:
+            raise _damaged(path, f"it is not the state of step {self.step}")
+        missing = [part for part in parts if part not in state]
+        if missing:
+            raise _damaged(path, f"it lacks {', '.join(missing)}")
         return state
 
 
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(
+        f"{path} is damaged ({why}); remove {path.parent} to go on from the checkpoint before it, "
+        "or to start anew where there is none"
+    )
+
+
 def checkpoints_of(out: Path) -> list[Checkpoint]:
-    """A run's checkpoints, oldest first."""
+    """A run's checkpoints, oldest first.
+
+    Raises:
+        ValueError: one is damaged.
+    """
     found = []
-    for path in (out / "checkpoints").glob("step-*/checkpoint.json"):
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Checkpoint(path.parent, facts["step"], facts["score"]))
+    for path in (out / "checkpoints").glob(f"step-*/{FACTS_FILE}"):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:  # the run has just removed it
+            continue
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+        if not _is_whole(facts):
+            raise _damaged(path, "it holds no step and score")
+        found.append(Checkpoint(path.parent, facts["step"], facts["score"], facts.get("row")))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def _is_whole(facts: Any) -> bool:
+    if not isinstance(facts, dict) or not {"step", "score"} <= facts.keys():
+        return False
+    score, row = facts["score"], facts.get("row")
+    return (
+        type(facts["step"]) is int
+        and (score is None or type(score) in (int, float))
+        and (row is None or isinstance(row, dict))
+    )
 
 
 def best_of(out: Path) -> Checkpoint | None:
     """The checkpoint with the highest score; the last one where none has a score."""
     found = checkpoints_of(out)
-    scored = [(c.score, -c.step, c) for c in found if c.score is not None]
-    return max(scored)[2] if scored else found[-1] if found else None
+    scored = [c for c in found if c.score is not None]
+    if scored:
+        return max(scored, key=lambda c: (c.score, -c.step))
+    return found[-1] if found else None
 
 
 def write_checkpoint(
     out: Path,
     *,
     step: int,
-    score: float | None,
+    row: Mapping[str, float],
     state: Mapping[str, Any],
     save: Callable[[Path], object],
-    keep: int,
-) -> Checkpoint:
-    """Write a checkpoint and remove those that are neither the newest nor the best.
+) -> None:
+    """Write a checkpoint whose weights are not judged yet; :func:`judged` follows.
 
     It is made beside its place and moved there when it is on the disk, so that a process killed at
     any moment leaves the one before.
@@ -99,86 +134,67 @@ def write_checkpoint(
     Args:
         out: the run's folder.
         step: steps that were done.
-        score: of the validation.
+        row: what is to be logged of the last of them.
         state: what :meth:`Checkpoint.read` gives back.
         save: writes the weights file.
+
+    Raises:
+        OSError: the disk is full, or the like; nothing of the checkpoint stays.
+    """
+    place = _place(out, step)
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _save_state(state, partial / "state.pt")
+        save(partial / WEIGHTS_FILE)
+        facts = {"step": step, "score": None, "row": only_finite(row)}
+        (partial / FACTS_FILE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        for path in (*partial.iterdir(), partial):
+            _sync(path)
+        _remove(place)  # a run that goes on from an older checkpoint writes later ones anew
+        partial.rename(place)
+        _sync(place.parent)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        found = checkpoints_of(out)
+        rest = f"{found[-1].folder}, the one before, is good" if found else "nothing was saved"
+        raise OSError(f"{place}: cannot be written ({error.strerror or error}); {rest}") from error
+
+
+def judged(out: Path, step: int, score: float | None, *, keep: int) -> None:
+    """Add its score to a checkpoint, and remove those that are neither new nor the best.
+
+    Args:
+        out: the run's folder.
+        step: of the checkpoint.
+        score: of the validation; None where there was none.
         keep: newest checkpoints that stay.
     """
-    place = out / "checkpoints" / f"step-{step:06d}"
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    torch.save(dict(state), partial / "state.pt")
-    save(partial / WEIGHTS_FILE)
     finite = score is not None and math.isfinite(score)
     facts = {"step": step, "score": score if finite else None}
-    (partial / "checkpoint.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        _sync(path)
-    _remove(place)  # a run that goes on from an older checkpoint writes later ones anew
-    partial.rename(place)
-    _sync(place.parent)
+    write_atomically(_place(out, step) / FACTS_FILE, (json.dumps(facts) + "\n").encode())
     best = best_of(out)
     for old in checkpoints_of(out)[:-keep]:
         if best is None or old.step != best.step:
             _remove(old.folder)
-    return Checkpoint(place, step, facts["score"])
 
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is never half written."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    _sync(partial)
-    partial.replace(target)
+    with _written_whole(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
-def check_run(out: Path, config: TrainConfig, about: Mapping[str, str]) -> None:
-    """Refuse a folder that holds another run.
+def _place(out: Path, step: int) -> Path:
+    return out / "checkpoints" / f"step-{step:06d}"
 
-    Raises:
-        ValueError: the run there differs; the message names the fields.
-    """
-    path = out / RUN_FILE
-    if not path.is_file():
-        return
+
+def _save_state(state: Mapping[str, Any], path: Path) -> None:
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-        old = {**_flat(there["config"]), **{key: there.get(key) for key in about}}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); choose another folder") from error
-    new = {**_flat(_as_json(asdict(config))), **about}
-    differing = [
-        f"{key} (there {old.get(key)!r}, now {new.get(key)!r})"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key not in FREE_FIELDS
-    ]
-    if differing:
-        raise ValueError(
-            f"{out} holds a run with another configuration: {', '.join(differing)}; choose another "
-            "folder, or the same settings to go on there"
-        )
-
-
-def write_run(out: Path, config: TrainConfig, about: Mapping[str, str]) -> None:
-    """Say in the folder what is trained there."""
-    out.mkdir(parents=True, exist_ok=True)
-    facts = {"lexiseg": __version__, **about, "config": _as_json(asdict(config))}
-    partial = out / f".{RUN_FILE}.partial"
-    partial.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    partial.replace(out / RUN_FILE)
-
-
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        nested = isinstance(value, Mapping)
-        flat.update(_flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
-    return flat
+        torch.save(dict(state), path)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(str(error).splitlines()[0]) from error
 
 
 def _remove(folder: Path) -> None:

@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, get_args
 
+from lexiseg.hub import is_address
+from lexiseg.result import write_atomically
 from lexiseg.segmenter import Segmenter
-from lexiseg.training.checkpoints import RUN_FILE, WEIGHTS_FILE, best_of, checkpoints_of
+from lexiseg.training.checkpoints import WEIGHTS_FILE, best_of, checkpoints_of
+from lexiseg.training.folder import RUN_FILE
 from lexiseg.weights import add_metadata, state_sha256
 
 Choice = Literal["final", "best", "last"]
@@ -19,6 +22,7 @@ LICENCES = (
     *("apache-2.0", "bsd-2-clause", "bsd-3-clause", "mit", "cc0-1.0", "cc-by-4.0"),
     *("cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-2.0", "gpl-3.0", "unknown"),
 )
+_MARK = "<!-- written by lexiseg export-weights, which writes over it -->"
 _SCORES = ("mIoU", "pAcc", "mAcc", "fwIoU", "oIoU", "bIoU")
 
 
@@ -39,7 +43,7 @@ def export_weights(
     licence: str = "unknown",
     records: Sequence[Path] = (),
 ) -> Path:
-    """Write a run's weights to ``out`` and their card beside it, over what is there.
+    """Write a run's weights to ``out`` and their card beside it, over what it wrote before.
 
     Args:
         run: the folder of the run.
@@ -53,12 +57,14 @@ def export_weights(
         The card.
 
     Raises:
-        ValueError: ``run`` holds no run, or not these weights; ``out`` cannot be; or a record is
-            of other weights.
+        ValueError: ``run`` holds no run, or not these weights; ``out`` cannot be, or a text of
+            one's own is where the card would be; or a record is of other weights or damaged.
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"{out} came; the name of the file must end with .safetensors")
-    facts = _read_json(run / RUN_FILE, f"{run} holds no run of lexiseg train")
+    card = out.with_suffix(".md")
+    _check_card(card)
+    facts = _read_run(run)
     found = _find(run, choice)
     scores = _read_scores(records, found.path)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,9 +74,34 @@ def export_weights(
     if found.checkpoint is not None:
         metadata["checkpoint"] = found.checkpoint
     metadata = add_metadata(found.path, out, metadata)
-    card = out.with_suffix(".md")
-    card.write_text(_card(out, facts, metadata, found, scores), encoding="utf-8")
+    write_atomically(card, _card(out, facts, metadata, found, scores).encode())
     return card
+
+
+def _check_card(card: Path) -> None:
+    """Refuse to write over what ``export_weights`` did not write."""
+    if card.is_file() and _MARK.encode() not in card.read_bytes():
+        raise ValueError(
+            f"{card} is not a card of lexiseg export-weights and would be lost; move it away, or "
+            "give the weights another name"
+        )
+
+
+def _read_run(run: Path) -> dict[str, Any]:
+    return _read_json(run / RUN_FILE, f"{run} holds no run of lexiseg train")
+
+
+def _stages(run: Path) -> list[Path]:
+    """The folders of a run and of what followed it, as far as that has begun."""
+    folders = [run]
+    while True:
+        following = _read_run(folders[-1]).get("next")
+        if not isinstance(following, str) or Path(following).name != following:
+            return folders
+        folder = folders[-1] / following
+        if not (folder / RUN_FILE).is_file():
+            return folders
+        folders.append(folder)
 
 
 def _find(run: Path, choice: str) -> _Found:
@@ -80,8 +111,7 @@ def _find(run: Path, choice: str) -> _Found:
     final = run / WEIGHTS_FILE
     if choice == "final" and not final.is_file():
         raise ValueError(f"{run} is not finished; take the best or the last checkpoint")
-    stages = [run, *sorted(path.parent for path in run.rglob(RUN_FILE) if path.parent != run)]
-    begun = [stage for stage in stages if checkpoints_of(stage)]
+    begun = [stage for stage in _stages(run) if checkpoints_of(stage)]
     if not begun:
         if choice == "final":
             return _Found(final, None, None)
@@ -100,6 +130,9 @@ def _read_scores(records: Sequence[Path], weights: Path) -> list[dict[str, Any]]
     rows = [_read_json(path, f"{path} holds no record of lexiseg evaluate") for path in records]
     digest = state_sha256(Segmenter.from_pretrained(weights, device="cpu").model.state_dict())
     for path, row in zip(records, rows, strict=True):
+        for name in _SCORES:
+            if type(row.get(name)) not in (int, float, type(None)):
+                raise ValueError(f"{path} is damaged: {name} is {row[name]!r}; evaluate anew")
         if row.get("weights_sha256") != digest:
             raise ValueError(f"{path} has the scores of other weights; evaluate {weights} first")
     return rows
@@ -149,6 +182,7 @@ def _card(
         "library_name: lexiseg",
         "pipeline_tag: image-segmentation",
         "---",
+        _MARK,
         f"# {weights.stem}",
         "",
         "Segments photographs by words, with lexiseg.",
@@ -186,18 +220,23 @@ def _score_table(scores: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| --- | --- | --- | ---: |{' ---: |' * len(columns)}",
     ]
     for row in scores:
-        about = [str(row.get(key, "")) for key in ("dataset", "split", "protocol", "items")]
-        values = [f"{row[name]:.4f}" if name in row else "" for name in columns]
+        about = [
+            str(_without_folders(row.get(key, "")))
+            for key in ("dataset", "split", "protocol", "items")
+        ]
+        values = ["" if row.get(name) is None else f"{row[name]:.4f}" for name in columns]
         lines.append(f"| {' | '.join(map(_cell, [*about, *values]))} |")
     return lines
 
 
 def _without_folders(value: Any) -> Any:
-    """Absolute paths cut to their last part: where they were made is nobody's business."""
+    """Paths cut to their last part: where they were made is nobody's business."""
     if isinstance(value, Mapping):
         return {key: _without_folders(each) for key, each in value.items()}
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
+    if isinstance(value, list):
+        return [_without_folders(each) for each in value]
+    if isinstance(value, str) and not is_address(value) and "://" not in value:
+        return PureWindowsPath(value).name or value  # which knows both kinds of slashes
     return value
 
 

@@ -14,44 +14,37 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.utils.data import DataLoader
 
 from lexiseg.training.average import WeightAverage
 from lexiseg.training.batches import (
-    check_samples,
+    ToldSamples,
+    check_job,
     checkpoint_interval,
     indices_of_parts,
-    share_of_batch,
+    samples_of,
     to_device,
 )
 from lexiseg.training.checkpoints import (
     WEIGHTS_FILE,
     best_of,
-    check_run,
     checkpoints_of,
     copy_whole,
+    judged,
     write_checkpoint,
-    write_run,
 )
+from lexiseg.training.folder import check_run, held, sweep, write_run
 from lexiseg.training.metrics import MetricsLog
 from lexiseg.training.optim import schedule_of
 from lexiseg.training.processes import new_accelerator, spoiled_weights, whole_weights
 from lexiseg.training.run import Batch, Job, TrainConfig
+from lexiseg.training.state import parts_of_state, restore, state_of
 
 logger = logging.getLogger(__name__)
 
 OnStep = Callable[[int, dict[str, float]], None]
-# What is frozen comes with the job again, so that a checkpoint need not hold it.
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-LOADED = StateDictOptions(full_state_dict=True, strict=False)
 
 
 def ignore_step(step: int, losses: dict[str, float]) -> None:
@@ -88,37 +81,46 @@ def fit(
 
     Raises:
         NonFiniteLossError: the loss, its gradient or the weights are not finite.
-        ValueError: ``out`` holds another run, the batch cannot be shared out, or the samples are
-            too few.
+        ValueError: ``out`` holds another run or another process trains there, the batch cannot be
+            shared out, or the samples are too few.
+        OSError: a checkpoint cannot be written.
     """
-    check_run(out, config, about or {})
-    run = _Run(job, config, out)
-    if run.main:
-        write_run(out, config, about or {})
-    run.train(on_step)
-    run.average.copy_to_module()
-    best = best_of(out)
-    assert best is not None  # the last step wrote one
-    weights = best.weights
-    if job.next is not None:
-        stage = job.next
-        weights = fit(stage.build(), stage.config, out / stage.name, on_step=on_step, about=about)
-    if run.main:
-        copy_whole(weights, out / WEIGHTS_FILE)
-    run.accelerator.wait_for_everyone()
+    about = about or {}
+    accelerator = new_accelerator(job, config)
+    check_job(job, config, processes=accelerator.num_processes)
+    with contextlib.ExitStack() as stack:
+        taken = accelerator.is_main_process and not stack.enter_context(held(out))
+        told = torch.tensor(float(taken), device=accelerator.device)
+        if accelerator.reduce(told, "sum").item():
+            raise ValueError(f"another process trains in {out}; wait for it, or choose another")
+        check_run(out, config, about, fingerprint=job.fingerprint)
+        if accelerator.is_main_process:
+            sweep(out)
+        run = _Run(job, config, out, accelerator)
+        if run.main:
+            following = job.next.name if job.next is not None else None
+            write_run(out, config, about, fingerprint=job.fingerprint, following=following)
+        run.train(on_step)
+        run.average.copy_to_module()
+        best = best_of(out)
+        assert best is not None  # the last step wrote one
+        weights, stage = best.weights, job.next
+        if stage is not None:
+            place = out / stage.name
+            weights = fit(stage.build(), stage.config, place, on_step=on_step, about=about)
+        if run.main:
+            copy_whole(weights, out / WEIGHTS_FILE)
+        accelerator.wait_for_everyone()
     return out / WEIGHTS_FILE
 
 
 class _Run:
     """A job with all that its steps change."""
 
-    def __init__(self, job: Job, config: TrainConfig, out: Path) -> None:
-        self.job, self.config, self.out = job, config, out
-        self.accelerator = new_accelerator(job, config)
-        self.main = self.accelerator.is_main_process
-        share_of_batch(config, self.accelerator.num_processes)
+    def __init__(self, job: Job, config: TrainConfig, out: Path, accelerator: Accelerator) -> None:
+        self.job, self.config, self.out, self.accelerator = job, config, out, accelerator
+        self.main = accelerator.is_main_process
         self.every = checkpoint_interval(job, config)
-        check_samples(job, config)
         run_schedule = schedule_of(config.optim, config.steps)
         self.schedules = [group.get("schedule", run_schedule) for group in job.groups]
         self.peaks = [group["lr"] for group in job.groups]
@@ -129,6 +131,7 @@ class _Run:
         optimizer = torch.optim.AdamW(groups)
         self.objective, self.optimizer = self.accelerator.prepare(job.objective, optimizer)
         self.average = WeightAverage(job.objective, config.average)
+        self.row: dict[str, Any] | None = None
         self.start = self._resume()
 
     def train(self, on_step: OnStep) -> None:
@@ -137,24 +140,34 @@ class _Run:
         with contextlib.ExitStack() as stack:
             log = None
             if self.main:
+                start = self.start if self.row is None else self.start - 1
                 log = stack.enter_context(
-                    MetricsLog(self.out, start=self.start, tensorboard=config.tensorboard)
+                    MetricsLog(self.out, start=start, tensorboard=config.tensorboard)
                 )
+            if self.row is not None:
+                self._judge(self.start, self.row, log)
             parts = iter(self._loader())
             for step in range(self.start, config.steps):
                 losses, norm = self._step(step, parts)
                 self.average.update(step)
                 row = {**losses, "gradient norm": norm}
                 row["lr"] = max(group["lr"] for group in self.optimizer.param_groups)
-                due = (step + 1) % self.every == 0 or step + 1 == config.steps
-                score = self._validate() if due else None
-                if score is not None:
-                    row["score"] = score
-                if log is not None:
-                    log.write(step, {**row, "seconds": round(time.monotonic() - began, 1)})
+                row["seconds"] = round(time.monotonic() - began, 1)
+                if (step + 1) % self.every == 0 or step + 1 == config.steps:
+                    self._save(step + 1, row)
+                    self._judge(step + 1, row, log)
+                elif log is not None:
+                    log.write(step, row)
+                if self.main:
                     on_step(step, losses)
-                if due:
-                    self._save(step + 1, score)
+
+    def _judge(self, step: int, row: Mapping[str, Any], log: MetricsLog | None) -> None:
+        """Score and log a checkpoint that is on the disk: a validation that fails loses nothing."""
+        score = self._validate()
+        if log is not None:
+            log.write(step - 1, dict(row) if score is None else {**row, "score": score})
+            judged(self.out, step, score, keep=self.config.keep)
+        self.accelerator.wait_for_everyone()
 
     def _step(self, step: int, parts: Iterator[list[Any]]) -> tuple[dict[str, float], float]:
         """One step of the optimiser: the losses of the whole batch and the gradient's norm."""
@@ -168,7 +181,7 @@ class _Run:
         self.optimizer.zero_grad()
         total: dict[str, Tensor] = {}
         for part in range(config.accumulate):
-            samples = to_device(next(parts), accelerator.device)
+            samples = to_device(samples_of(next(parts)), accelerator.device)
             last = part + 1 == config.accumulate
             with contextlib.nullcontext() if last else accelerator.no_sync(self.objective):
                 losses = self.objective(Batch(samples, step=step, seed=config.seed))
@@ -201,15 +214,16 @@ class _Run:
 
     def _loader(self) -> DataLoader[Any]:
         accelerator = self.accelerator
+        workers = self.config.workers
         return DataLoader(
-            self.job.samples,
+            ToldSamples(self.job.samples) if workers else self.job.samples,
             batch_sampler=indices_of_parts(
                 self.config,
                 start=self.start,
                 process=accelerator.process_index,
                 processes=accelerator.num_processes,
             ),
-            num_workers=self.config.workers,
+            num_workers=workers,
             collate_fn=list,
             generator=torch.Generator(),  # its own, so that starting a loader draws no chance
         )
@@ -227,31 +241,15 @@ class _Run:
             for part, training in modes.items():
                 part.training = training
 
-    def _save(self, step: int, score: float | None) -> None:
-        spoiled = spoiled_weights(self.accelerator, self.job.objective)
-        self._stop_if(step - 1, [f"the weight {name} is not finite" for name in spoiled])
-        optimizer = self.optimizer.optimizer
-        scaler = self.accelerator.scaler
-        state: dict[str, Any] = {
-            "step": step,
-            "model": get_model_state_dict(self.objective, options=WHOLE),
-            "optimizer": get_optimizer_state_dict(self.objective, optimizer, options=WHOLE),
-            "scaler": scaler.state_dict() if scaler is not None else {},
-        }
-        state["model"] = {name: value.clone() for name, value in state["model"].items()}
-        with self.average.in_module():
-            if self.config.average:
-                state["average"] = get_model_state_dict(self.objective, options=WHOLE)
-            with whole_weights(self.job.objective):
-                if self.main:
-                    write_checkpoint(
-                        self.out,
-                        step=step,
-                        score=score,
-                        state=state,
-                        save=self.job.save,
-                        keep=self.config.keep,
-                    )
+    def _save(self, step: int, row: Mapping[str, Any]) -> None:
+        spoiled = spoiled_weights(self.accelerator, self.job.objective, self.average)
+        self._stop_if(step - 1, [f"{name} is not finite" for name in spoiled])
+        state = state_of(self.accelerator, self.objective, self.optimizer.optimizer, self.average)
+        with self.average.in_module(), whole_weights(self.job.objective):
+            if self.main:
+                write_checkpoint(
+                    self.out, step=step, row=row, state={"step": step, **state}, save=self.job.save
+                )
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
@@ -260,14 +258,14 @@ class _Run:
         self.accelerator.wait_for_everyone()
         if not found:
             return 0
-        state = found[-1].read()
-        if self.config.average:
-            set_model_state_dict(self.objective, state["average"], options=LOADED)
-            self.average.take()
-        set_model_state_dict(self.objective, state["model"], options=LOADED)
-        optimizer = self.optimizer.optimizer
-        set_optimizer_state_dict(self.objective, optimizer, state["optimizer"], options=LOADED)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        logger.info("%s: going on from step %d", found[-1].folder, found[-1].step)
-        return found[-1].step
+        last = found[-1]
+        restore(
+            last.read(parts_of_state(self.average)),
+            self.accelerator,
+            self.objective,
+            self.optimizer.optimizer,
+            self.average,
+        )
+        self.row = None if last.row is None else dict(last.row)
+        logger.info("%s: going on from step %d", last.folder, last.step)
+        return last.step

@@ -1,11 +1,14 @@
 """The log of a run: a line of JSON a step, and TensorBoard's events where they are wanted."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lexiseg._extras import need
+from lexiseg.result import write_atomically
 
 
 class MetricsLog:
@@ -15,14 +18,16 @@ class MetricsLog:
         out: the run's folder.
         start: the step the run goes on from.
         tensorboard: write events under OUT/tensorboard too.
+
+    Raises:
+        ValueError: the log that is there is damaged.
     """
 
     def __init__(self, out: Path, *, start: int, tensorboard: bool) -> None:
         path = out / "metrics.jsonl"
         rows = [row for row in read_metrics(path) if row["step"] < start]
-        partial = path.with_name(".metrics.jsonl.partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        partial.replace(path)
+        text = "".join(json.dumps(only_finite(row)) + "\n" for row in rows)
+        write_atomically(path, text.encode())
         self._events: Any = None
         if tensorboard:
             need("tensorboard", extra="train", purpose="tensorboard=true")
@@ -45,21 +50,40 @@ class MetricsLog:
             self._events.close()
 
     def write(self, step: int, row: dict[str, float]) -> None:
-        """Log what is known of a step, at once."""
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        """Log what is known of a step, at once; a number that is not finite is null in the file."""
+        self._file.write(json.dumps({"step": step, **only_finite(row)}) + "\n")
         self._file.flush()
         if self._events is not None:
             for name, value in row.items():
                 self._events.add_scalar(name, value, step)
 
 
+def only_finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without NaN and infinities, which JSON does not know: they become None."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; a last line that was cut off is left out."""
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in lines:
+    """The rows of a log; a last line that was cut off is left out.
+
+    Raises:
+        ValueError: another line is damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
-            break
+            row = None
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+        elif line.endswith(b"\n"):
+            raise ValueError(
+                f"{path}: line {number} is damaged; mend it, or move the file away to go on "
+                "without the rows so far"
+            )
     return rows

@@ -57,7 +57,7 @@ def parameter_groups(
 
 
 def schedule_of(config: OptimConfig, steps: int) -> Schedule:
-    """Factor of the learning rate at each of ``steps`` steps.
+    """Factor of the learning rate at each of ``steps`` steps: a straight rise, then the schedule.
 
     Raises:
         ValueError: there are milestones without "multi-step", or none with it.
@@ -74,15 +74,8 @@ def schedule_of(config: OptimConfig, steps: int) -> Schedule:
         if step < warmup:
             return (step + 1) / warmup
         if config.schedule == "cosine":
-            return warmup_cosine(step, steps=steps, warmup=warmup)
+            progress = (step - warmup) / max(1, steps - warmup)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return config.decay ** sum(step >= milestone for milestone in milestones)
 
     return factor
-
-
-def warmup_cosine(step: int, *, steps: int, warmup: int) -> float:
-    """Factor of the learning rate: a straight rise over ``warmup`` steps, then a cosine to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from lexiseg.training.batches import check_samples, checkpoint_interval, share_of_batch
+from lexiseg.training.batches import check_job, checkpoint_interval, share_of_batch
 from lexiseg.training.run import Batch, Job, TrainConfig
 
 ADAMW_MOMENTS = 2
@@ -68,10 +68,10 @@ def plan(job: Job, config: TrainConfig, out: Path, *, processes: int = 1) -> Pla
     reckoned; the memory of the work between them is not counted.
 
     Raises:
-        ValueError: the batch cannot be shared out, or the samples are too few.
+        ValueError: as from :func:`lexiseg.training.batches.check_job`.
     """
+    check_job(job, config, processes=processes)
     share = share_of_batch(config, processes)
-    check_samples(job, config)
     every = checkpoint_interval(job, config)
     parameters = list(job.objective.parameters())
     trained = [p for p in parameters if p.requires_grad]

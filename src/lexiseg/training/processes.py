@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
 
+from lexiseg.training.average import WeightAverage, moving_parts
 from lexiseg.training.run import Job, TrainConfig
 
 ACCELERATE_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -25,7 +26,8 @@ def new_accelerator(job: Job, config: TrainConfig) -> Accelerator:
     """The devices and processes of this run, as it was launched.
 
     Raises:
-        ValueError: the way of sharing the weights out does not fit the job.
+        ValueError: the way of sharing the weights out does not fit the job, or the device lacks
+            the precision.
     """
     AcceleratorState._reset_state()  # or a second run in a process could not change the precision
     accelerator = Accelerator(
@@ -38,6 +40,11 @@ def new_accelerator(job: Job, config: TrainConfig) -> Accelerator:
         # CAT-Seg trains, as published, a weight that its dense features never use.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if config.precision != "float32" and not accelerator.native_amp:
+        raise ValueError(
+            f"precision {config.precision} came, which cannot be trained in on this "
+            f"{accelerator.device.type}; choose float32"
+        )
     kind = accelerator.distributed_type
     if kind == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise ValueError("FSDP version 1 came; launch with `--fsdp_version 2`")
@@ -52,14 +59,21 @@ def new_accelerator(job: Job, config: TrainConfig) -> Accelerator:
     return accelerator
 
 
-def spoiled_weights(accelerator: Accelerator, module: nn.Module) -> list[str]:
-    """Trained parameters that are not finite, the same in every process."""
+def spoiled_weights(
+    accelerator: Accelerator, module: nn.Module, average: WeightAverage
+) -> list[str]:
+    """What is not finite of a checkpoint's weights, the same in every process.
+
+    These are trained parameters, stored buffers and the averages of both.
+    """
+    parts = {f"the weight {name}": value for name, value in moving_parts(module).items()}
+    parts.update({f"the average of {name}": value for name, value in average.values.items()})
     own = {
-        name: p.to_local() if isinstance(p, DTensor) else p
-        for name, p in module.named_parameters()
-        if p.requires_grad
+        name: value.to_local() if isinstance(value, DTensor) else value
+        for name, value in parts.items()
+        if value.is_floating_point()
     }
-    bad = torch.stack([~p.detach().isfinite().all() for p in own.values()]).float()
+    bad = torch.stack([~value.detach().isfinite().all() for value in own.values()]).float()
     count = accelerator.reduce(bad, "sum").tolist()
     return [name for name, spoiled in zip(own, count, strict=True) if spoiled]
 

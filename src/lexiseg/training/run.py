@@ -31,7 +31,8 @@ class OptimConfig:
         weight_decay: of what the recipe decays.
         clip_norm: largest norm of the whole gradient; 0 does not clip.
         schedule: "cosine" falls to 0, "constant" stays, "multi-step" falls at the milestones.
-        warmup: share of the steps over which the learning rate rises, under every schedule.
+        warmup: share of the steps, less than 1, over which the learning rate rises, under every
+            schedule.
         milestones: shares of the steps, between 0 and 1, after which "multi-step" lowers the rate.
         decay: factor of the learning rate at each milestone.
     """
@@ -49,7 +50,9 @@ class OptimConfig:
         for name in ("lr", "backbone_factor", "weight_decay", "warmup", "clip_norm", "decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"optim.{name} {getattr(self, name)} came; it must be 0 or more")
-        _check_choice("optim.schedule", self.schedule, get_args(ScheduleName))
+        if self.warmup >= 1:
+            raise ValueError(f"optim.warmup {self.warmup} came; it is a share, less than 1")
+        check_choice("optim.schedule", self.schedule, get_args(ScheduleName))
         if not all(0 < share < 1 for share in self.milestones):
             raise ValueError(f"optim.milestones {self.milestones} came; each is between 0 and 1")
 
@@ -91,9 +94,11 @@ class TrainConfig:
         for name in ("seed", "workers", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)} came; it must be 0 or more")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed {self.seed} came; it must be less than 2**63")
         if not 0 <= self.average < 1:
             raise ValueError(f"average {self.average} came; it must be 0 or more and less than 1")
-        _check_choice("precision", self.precision, get_args(Precision))
+        check_choice("precision", self.precision, get_args(Precision))
 
 
 class Batch(Sequence[Any]):
@@ -146,6 +151,7 @@ class Job:
             checkpoint is the best. None: the last one is.
         epoch: samples in a pass over the training data, where that means something.
         next: what follows when all steps are done, from the averaged weights.
+        fingerprint: of the data, which must be the same when the run goes on; "" checks nothing.
     """
 
     objective: nn.Module
@@ -155,6 +161,7 @@ class Job:
     validate: Callable[[], float] | None = None
     epoch: int | None = None
     next: "Stage | None" = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,7 @@ class Recipe:
     build: Callable[[Path, Any], Job]
 
 
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Refuse a setting that is none of the allowed words."""
     if value not in allowed:
         raise ValueError(f"{name} {value!r} came; choose one of {', '.join(allowed)}")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -310,12 +311,13 @@ def test_outlines_of_coco_are_learned_against_the_background(
         ({"dataset": "ade150"}, "ADEChallengeData2016"),
         ({"model": "catseg_lit"}, "unknown model 'catseg_lit'; did you mean 'catseg_lite'"),
         ({"model": "maskclip_lite"}, "'maskclip_lite' came; the recipe trains CAT-Seg's models"),
-        ({"finetune": "prompt"}, "unknown fine-tuning mode 'prompt'"),
+        ({"finetune": "full", "batch_size": 1}, "batch norms need two samples at once or more"),
+        ({"finetune": "full", "accumulate": 8}, "batch_size 8 came with accumulate 8 and finetune"),
         ({"finetune": "attention"}, "Lite has no attention blocks"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(
-    tmp_path: Path, changes: dict[str, str], message: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     data = write_data(tmp_path, ["train", "val"])
     with pytest.raises(ValueError, match=message):
@@ -335,6 +337,40 @@ def test_splits_with_other_classes_are_refused(
         recipe.catseg_own(tmp_path, recipe.OwnConfig(steps=1))
 
 
-def test_an_unknown_loss_is_refused() -> None:
-    with pytest.raises(ValueError, match="loss 'dice' came; choose one of masked, published"):
-        recipe.OwnConfig(loss="dice")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": "dice"}, "loss 'dice' came; choose one of masked, published"),
+        ({"finetune": "prompt"}, "finetune 'prompt' came; choose one of attention, full, freeze"),
+        ({"class_pooling": 0}, "class_pooling 0 came; it must be at least 1"),
+        ({"crop": 0}, "crop 0 came; it must be at least 1"),
+        ({"crop": -5}, "crop -5 came; it must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe.OwnConfig(**changes)
+
+
+def test_the_fingerprint_is_that_of_photographs_label_maps_and_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "create_model", lambda name, weights: contract.make("catseg_lite"))
+    data = write_data(tmp_path, ["train", "val"])
+
+    def fingerprint() -> str:
+        return recipe.catseg_own(data, recipe.OwnConfig(steps=1, crop=64)).fingerprint
+
+    found = [fingerprint(), fingerprint()]
+    assert found[0] == found[1] != ""
+    classes = (data / "classes.json").read_text()
+    (data / "classes.json").write_text(classes.replace("red", "zebra"))
+    found.append(fingerprint())
+    (data / "classes.json").write_text(classes)
+    for split in ("train", "val"):
+        path = data / split / "masks" / "p0.png"
+        before = path.read_bytes()
+        Image.new("L", (64, 48), 1).save(path)
+        found.append(fingerprint())
+        path.write_bytes(before)
+    assert len(set(found)) == 4

@@ -27,6 +27,9 @@ class Halves(Dataset[TrainingSample]):
         generator = torch.Generator().manual_seed(index)
         return TrainingSample(torch.randn(3, 64, 64, generator=generator), labels, self.names)
 
+    def fingerprint(self) -> str:
+        return "halves"
+
 
 def test_catseg_lite_trains_the_head_alone_in_two_stages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

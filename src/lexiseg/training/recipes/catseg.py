@@ -1,10 +1,14 @@
 """CAT-Seg: the published runs, and one's own data."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import torch
+from torch import nn
 
 from lexiseg.data.augment import catseg_crop, varied_crop
 from lexiseg.data.catalog import read_benchmark
@@ -16,13 +20,13 @@ from lexiseg.encoders.lite import Lite
 from lexiseg.encoders.lite_checkpoints import head_metadata
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.methods.catseg import CATSeg, set_finetuning
-from lexiseg.methods.catseg.finetuning import ENCODER_MULTIPLIER
+from lexiseg.methods.catseg.finetuning import ENCODER_MULTIPLIER, Finetuning
 from lexiseg.prompts import build_prompts
 from lexiseg.registry import builder_of, create_model, pretrained_name
 from lexiseg.segmenter import Segmenter
 from lexiseg.training.dense import LOSSES, DenseObjective
 from lexiseg.training.optim import parameter_groups
-from lexiseg.training.run import Job, OptimConfig, Recipe, TrainConfig
+from lexiseg.training.run import Job, OptimConfig, Recipe, TrainConfig, check_choice
 from lexiseg.weights import load_state, read_weights, save_weights
 
 CLIPS = {"catseg_vitb16": "clip_vitb16", "catseg_vitl14": "clip_vitl14_336"}
@@ -45,8 +49,10 @@ class CATSegTrainConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss {self.loss!r} came; choose one of {', '.join(LOSSES)}")
+        check_choice("loss", self.loss, tuple(LOSSES))
+        check_choice("finetune", self.finetune, get_args(Finetuning))
+        if self.class_pooling < 1:
+            raise ValueError(f"class_pooling {self.class_pooling} came; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,11 @@ class OwnConfig(CATSegTrainConfig):
     weights: str = ""
     dataset: str = ""
     crop: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop < 1:
+            raise ValueError(f"crop {self.crop} came; it must be at least 1")
 
 
 def catseg_vitb16(data: Path, config: PublishedConfig) -> Job:
@@ -185,6 +196,7 @@ def catseg_job(
         val: what decides which checkpoint is the best; None: the last one is.
     """
     set_finetuning(model, config.finetune)
+    _check_share(model, config)
     model.class_pooling = config.class_pooling
     way = model.protocols[protocol]
     texts = texts_of(dataset, way.authors)
@@ -212,7 +224,31 @@ def catseg_job(
         save=partial(_save, model, arch, not objective.frozen_encoder),
         validate=None if val is None else partial(_score, model, val),
         epoch=len(dataset),
+        fingerprint=_fingerprint(dataset, val, prompts),
     )
+
+
+def _check_share(model: CATSeg, config: CATSegTrainConfig) -> None:
+    """Refuse single samples where the encoder's batch norms would be trained on them."""
+    norms = [
+        part
+        for name, part in model.named_modules()
+        if name.startswith("encoder.") and isinstance(part, nn.BatchNorm2d)
+    ]
+    learns = any(p.requires_grad for part in norms for p in part.parameters())
+    if learns and config.batch_size == config.accumulate:
+        raise ValueError(
+            f"batch_size {config.batch_size} came with accumulate {config.accumulate} and finetune "
+            f"{config.finetune!r}: the encoder's batch norms need two samples at once or more"
+        )
+
+
+def _fingerprint(
+    dataset: SemanticDataset, val: SemanticDataset | None, prompts: Sequence[Sequence[str]]
+) -> str:
+    """Of all that is learned from and scored on."""
+    parts = [dataset.fingerprint(), val.fingerprint() if val else "", prompts]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _own_splits(data: Path, config: OwnConfig) -> tuple[SemanticDataset, SemanticDataset]:

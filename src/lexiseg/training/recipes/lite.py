@@ -91,6 +91,7 @@ def _encoder_job(encoder: Lite, data: Path, config: TrainConfig, **choices: Any)
             multipliers={"encoder.backbone": config.optim.backbone_factor},
         ),
         save=save,
+        fingerprint=samples.fingerprint(),
     )
 
 
@@ -140,6 +141,7 @@ def _head_job(model: CATSeg, data: Path, config: TrainConfig, *, background_weig
             objective, lr=config.optim.lr, weight_decay=config.optim.weight_decay
         ),
         save=save,
+        fingerprint=samples.fingerprint(),
     )
 
 
