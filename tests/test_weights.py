@@ -357,3 +357,13 @@ def test_the_checksum_of_a_state_tells_states_apart(other):
     same = torch.tensor([[1.0, 9.0, 2.0]])[:, ::2]  # not contiguous
     assert state_sha256({"a": same}) == state_sha256({"a": same.clone()})
     assert state_sha256(other) != state_sha256({"a": same})
+
+
+def test_the_sign_of_a_zero_is_not_in_the_checksum() -> None:
+    """A running average of -0.0 is 0.0, and the weights are equal."""
+    before = torch.tensor([-0.0, 1.5])
+    after = before.lerp(before, 0.005)
+    assert torch.equal(before, after)
+    assert not torch.equal(before.signbit(), after.signbit())
+    assert state_sha256({"a": before}) == state_sha256({"a": after})
+    assert state_sha256({"a": before}) != state_sha256({"a": before + 1})

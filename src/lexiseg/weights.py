@@ -165,10 +165,16 @@ def add_metadata(
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """A checksum of names, types, shapes and values, whatever file or device they are on."""
+    """A checksum of names, types, shapes and values, whatever file or device they are on.
+
+    Equal states have equal checksums: the sign of a zero makes no difference. A running average
+    loses it.
+    """
     digest = hashlib.sha256()
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()
+        if tensor.is_floating_point():
+            tensor = tensor + 0.0  # -0.0, which equals 0.0, becomes it
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
