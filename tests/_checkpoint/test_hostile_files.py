@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import random
 import resource
@@ -16,24 +15,10 @@ import pytest
 import torch
 
 from lexiseg.weights import UnsafeCheckpointError, read_checkpoint, save_weights
+from tests._checkpoint.hostile import Command, Evaluation
 
 PATIENCE_SECONDS = 5
 MOST_GROWTH = 200 * 2**20
-
-
-class Command:
-    """Pickles into a call that leaves a canary."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self):
-        return os.system, (f"touch '{self.canary}'",)
-
-
-class Evaluation(Command):
-    def __reduce__(self):
-        return eval, (f"open({str(self.canary)!r}, 'w').close()",)
 
 
 class NestedLoad(Command):

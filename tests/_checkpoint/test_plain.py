@@ -1,9 +1,7 @@
-import os
 import pickle
 import resource
 import struct
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 
 from lexiseg._checkpoint.machine import UnsafeCheckpointError
 from lexiseg._checkpoint.plain import read_plain
+from tests._checkpoint.hostile import Command, Evaluation
 
 PLAIN = st.recursive(
     st.none()
@@ -27,21 +26,6 @@ PLAIN = st.recursive(
     ),
     max_leaves=12,
 )
-
-
-class Command:
-    """Pickles into a call that leaves a canary."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self):
-        return os.system, (f"touch '{self.canary}'",)
-
-
-class Evaluation(Command):
-    def __reduce__(self):
-        return eval, (f"open({str(self.canary)!r}, 'w').close()",)
 
 
 class NestedLoad(Command):

@@ -59,6 +59,15 @@ def test_one_table_for_several_models(registered_painter: str, flags: Path) -> N
     assert ["green", "0.500", "0.500"] in rows
 
 
+def test_a_wrong_last_name_is_told_before_the_first_model_is_scored(
+    registered_painter: str, flags: Path
+) -> None:
+    done = run(registered_painter, "panter", flags)
+    assert done.exit_code == 2
+    assert "did you mean 'painter'" in done.stderr
+    assert not list(Path("lexiseg_scores").rglob("*.json"))
+
+
 def test_markdown(registered_painter: str, flags: Path) -> None:
     done = run(registered_painter, flags, "--markdown", "--boundary")
     lines = done.stdout.splitlines()

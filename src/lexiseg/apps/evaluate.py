@@ -83,7 +83,7 @@ def evaluate(
     part = _part(shard)
     dataset, mode = _dataset(name, split, data_root), _background(background)
     make_folder(out)
-    for model in models[:-1]:  # what is wrong with a name is told before hours are spent
+    for model in models[1:]:  # what is wrong with a name is told before hours are spent
         load_segmenter(model, protocol=protocol)
     choices = {"background": mode, "boundary": boundary}
     rows = [_try(model, protocol, dataset, choices, out, part, workers) for model in models]
@@ -107,9 +107,12 @@ def _try(
     workers: int,
 ) -> dict[str, Any] | None:
     """The record of one model; {} where other processes make it, None where it failed."""
+    from lexiseg.evaluation.evaluate import prepare_evaluation
+
     segmenter = load_segmenter(model, protocol=protocol)
     try:
-        return _score(model, segmenter, dataset, choices, out, part, workers)
+        evaluation = prepare_evaluation(segmenter, dataset, **choices)
+        return _score(model, evaluation, out, part, workers)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         complain(f"{model}: {error}")
     if _RANK in os.environ:  # the other processes must not wait for this one
@@ -118,18 +121,10 @@ def _try(
 
 
 def _score(
-    model: str,
-    segmenter: Any,
-    dataset: Any,
-    choices: dict[str, Any],
-    out: Path,
-    part: tuple[int, int],
-    workers: int,
+    model: str, evaluation: Any, out: Path, part: tuple[int, int], workers: int
 ) -> dict[str, Any]:
-    from lexiseg.evaluation.evaluate import prepare_evaluation
     from lexiseg.evaluation.record import RecordedEvaluation
 
-    evaluation = prepare_evaluation(segmenter, dataset, **choices)
     run = RecordedEvaluation(evaluation, model, out, shard=part)
     mine = len(range(part[0], len(evaluation), part[1]))
     if len(run.todo) < mine:
@@ -164,12 +159,10 @@ def _merge_launched(run: Any, model: str, part: tuple[int, int]) -> dict[str, An
 def _part(shard: str) -> tuple[int, int]:
     """(i, n), i from 0, of the option or of a launcher's environment."""
     if _RANK not in os.environ and _WORLD_SIZE not in os.environ:
-        if not re.fullmatch(r"[0-9]+/[0-9]+", shard):
+        found = re.fullmatch(r"([0-9]+)/([0-9]+)", shard)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
             misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
-        first, count = map(int, shard.split("/"))
-        if not 1 <= first <= count:
-            misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
-        return first - 1, count
+        return int(found[1]) - 1, int(found[2])
     if shard != "1/1":
         misuse("--shard came under a launcher, which makes parts itself; leave one of them out")
     rank, world = (os.environ.get(name, "") for name in (_RANK, _WORLD_SIZE))

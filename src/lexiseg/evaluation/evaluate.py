@@ -72,6 +72,7 @@ class SemanticEvaluation:
         given = Background.of(background)
         self.background = self._background() if given == Background() else given
         self.background.join(self.vocabulary.labels)  # a name that is in both is an error at once
+        self._cells = self.matrix({}).cells
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -97,7 +98,7 @@ class SemanticEvaluation:
         result = self.segmenter(sample.image, self.vocabulary.labels, background=self.background)
         nothing = self.dataset.ignore_index
         predicted = self.vocabulary.to_classes(result.label_map, nothing)
-        item = self.matrix().cells(predicted, sample.label_map).tolist()
+        item = self._cells(predicted, sample.label_map).tolist()
         if self.boundary:
             counts = boundary_counts(
                 predicted,
@@ -109,12 +110,12 @@ class SemanticEvaluation:
             item += [shown.tolist(), *counts[:, shown].tolist()]
         return list(item)
 
-    def matrix(self, counted: Counted | None = None) -> ConfusionMatrix:
+    def matrix(self, counted: Counted) -> ConfusionMatrix:
         """The confusion matrix of what was counted."""
         matrix = ConfusionMatrix(
             len(self.dataset.class_names), ignore_index=self.dataset.ignore_index
         )
-        for item in (counted or {}).values():
+        for item in counted.values():
             matrix.add(np.array(item[:2], np.int64))
         return matrix
 

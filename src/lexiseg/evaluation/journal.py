@@ -6,6 +6,7 @@ order, because integers add up to the same sums. A line that was being written w
 does not pass its check, and that item is counted again.
 """
 
+import glob
 import json
 import secrets
 import zlib
@@ -59,12 +60,7 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob(f".{_escape(self.subject)}.*.journal"))
-
-
-def _escape(name: str) -> str:
-    """The name as a pattern that matches it alone."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+        return sorted(self.folder.glob(f".{glob.escape(self.subject)}.*.journal"))
 
 
 def _sound_lines(path: Path) -> Iterator[tuple[int, Item]]:

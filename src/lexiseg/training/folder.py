@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lexiseg import __version__
 from lexiseg.result import write_atomically
 from lexiseg.training.run import TrainConfig
 
@@ -124,7 +124,7 @@ def write_run(
     out.mkdir(parents=True, exist_ok=True)
     more = {"fingerprint": fingerprint or None, "next": following}
     facts = {
-        "lexiseg": __version__,
+        "lexiseg": version("lexiseg"),
         **about,
         **{key: value for key, value in more.items() if value is not None},
         "config": _as_json(asdict(config)),
