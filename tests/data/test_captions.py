@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from lexiseg.data.captions import read_captions, shrink
 from lexiseg.data.captions.files import Texts
 from lexiseg.data.captions.shards import find_shards
-from lexiseg.data.superpixels import SuperpixelCache, superpixels
+from lexiseg.superpixels import SuperpixelCache, superpixels
 
 CLOCK = itertools.count(10**18)
 

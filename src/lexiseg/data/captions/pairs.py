@@ -23,8 +23,8 @@ from torch.utils.data import Dataset
 
 from lexiseg.data.captions.files import folder_pairs, json_pairs
 from lexiseg.data.captions.shards import Shard, find_shards, index_shard
-from lexiseg.data.superpixels import SuperpixelCache
 from lexiseg.images import read_image
+from lexiseg.superpixels import SuperpixelCache
 
 
 @dataclass(frozen=True)

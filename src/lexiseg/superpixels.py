@@ -8,8 +8,6 @@ defaults are SegCLIP's (ICML 2023), for photographs whose shorter side is 224.
 
 import hashlib
 import math
-import os
-import uuid
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +18,7 @@ from einops import rearrange
 from jaxtyping import Int64, UInt8, UInt16
 
 from lexiseg._extras import need
+from lexiseg.id_maps import read_ids, write_ids
 
 LARGEST_ID = 65535
 _VERSION = 1  # of the algorithm and of the files; another one leaves older files unread
@@ -75,10 +74,10 @@ class SuperpixelCache:
     def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "H W"]:
         """The superpixels of an image, as ``superpixels`` gives them."""
         path = self.path(image)
-        ids = _read(path, image.shape[:2])
+        ids = read_ids(path, image.shape[:2])
         if ids is None:
             ids = superpixels(image, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
-            _write(path, ids)
+            write_ids(path, ids)
         return ids
 
     def path(self, image: UInt8[np.ndarray, "H W 3"]) -> Path:
@@ -167,28 +166,3 @@ def _check_parameters(scale: float, sigma: float, min_size: int) -> None:
             f"superpixels with scale {scale}, sigma {sigma}, min_size {min_size}; scale is above "
             "0, sigma and min_size are 0 or above"
         )
-
-
-def _read(path: Path, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"] | None:
-    """The ids kept in a file; None where it is not there, damaged, or of another size."""
-    try:
-        # A zip's checksum finds every damage; a PNG's decoder lets some through.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            ids = file["ids"]
-    except Exception:  # whatever is wrong with the file, it is computed again
-        return None
-    if ids.shape != size or ids.dtype not in (np.uint8, np.uint16):
-        return None
-    return ids.astype(np.uint16)
-
-
-def _write(path: Path, ids: UInt16[np.ndarray, "H W"]) -> None:
-    """Put a file into its place whole, whoever else writes the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez_compressed(file, ids=ids.astype(np.uint8) if ids.max() < 256 else ids)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lexiseg.data import superpixels as module
-from lexiseg.data.superpixels import SuperpixelCache, crop_superpixels, patch_ids, superpixels
+import lexiseg.superpixels as module
+from lexiseg.superpixels import SuperpixelCache, crop_superpixels, patch_ids, superpixels
 from tests.parity import SOURCES, cases
 
 FREEDA = {
