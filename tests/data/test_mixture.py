@@ -1,5 +1,6 @@
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lexiseg.data import augment
-from lexiseg.data.mixture import Cutouts, ImageLabelSource, MaskSource, Mixture, MixtureConfig
+from lexiseg.data.mixture import (
+    Cutouts,
+    Drawn,
+    ImageLabelSource,
+    MaskSource,
+    Mixture,
+    MixtureConfig,
+)
 from lexiseg.data.semantic import IGNORE_INDEX, read_semantic_folder
 from lexiseg.images import Preprocess
 
@@ -106,7 +114,7 @@ class ManyNames:
     def draw(self, generator):
         label_map = np.full((40, 40), np.iinfo(self.dtype).max, self.dtype)
         label_map[20:] = len(self.class_names) - 1
-        return np.zeros((40, 40, 3), np.uint8), label_map, None
+        return Drawn(np.zeros((40, 40, 3), np.uint8), label_map, self.class_names)
 
     def fingerprint(self):
         return repr(self.class_names)
@@ -160,11 +168,11 @@ def taught(mixture, **choices):
 
 
 def test_a_teachers_labels_are_changed_with_the_photograph(mixture):
-    samples = [taught(mixture, teacher=Colourist())[index] for index in range(40)]
+    samples = [taught(mixture, teachers=[Colourist()])[index] for index in range(40)]
     known = 0
     for sample in samples:
-        assert sample.teacher_names == ("day", "night")
-        seen = sample.teacher_map == 1
+        assert sample.taught[0].class_names == ("day", "night")
+        seen = sample.taught[0].label_map == 1
         known += int(seen.sum())
         # Smooth resizing mixes the colours of neighbours, labels are never mixed: away from
         # borders they agree.
@@ -173,26 +181,26 @@ def test_a_teachers_labels_are_changed_with_the_photograph(mixture):
 
 
 def test_a_pasted_object_is_nothing_that_the_teacher_saw(mixture):
-    samples = [taught(mixture, teacher=Colourist())[index] for index in range(40)]
+    samples = [taught(mixture, teachers=[Colourist()])[index] for index in range(40)]
     pasted = [s for s in samples if "frog" in s.class_names]
     assert pasted
     for sample in pasted:
         frog = sample.label_map == sample.class_names.index("frog")
-        assert (sample.teacher_map[frog] == IGNORE_INDEX).all()
+        assert (sample.taught[0].label_map[frog] == IGNORE_INDEX).all()
 
 
 def test_names_are_called_by_synonyms_and_nothing_else_changes(mixture):
     words = {"red": ("scarlet", "blue"), "green": ("lime",), "night": ("dusk",)}
-    plain = taught(mixture, teacher=Colourist())
-    renamed = taught(mixture, teacher=Colourist(), synonyms=words)
+    plain = taught(mixture, teachers=[Colourist()])
+    renamed = taught(mixture, teachers=[Colourist()], synonyms=words)
     called = set()
     for index in range(40):
         one, other = plain[index], renamed[index]
         assert torch.equal(one.image, other.image)
         assert torch.equal(one.label_map, other.label_map)
         for name, synonym in zip(
-            one.class_names + one.teacher_names,
-            other.class_names + other.teacher_names,
+            one.class_names + one.taught[0].class_names,
+            other.class_names + other.taught[0].class_names,
             strict=True,
         ):
             assert synonym == name or synonym in words[name]
@@ -213,17 +221,17 @@ def test_a_cutout_goes_by_the_word_of_the_picture_and_is_never_its_negative(mixt
 
 
 def test_maps_of_16_bits_ignore_one_id_with_the_teacher(mixture):
-    wide = taught(mixture, teacher=Colourist())
+    wide = taught(mixture, teachers=[Colourist()])
     for source in wide.sources:
         if isinstance(source, MaskSource):
             draw = source.draw
             source.draw = lambda g, draw=draw: (
-                lambda image, label_map, label: (image, augment.widen(label_map), label)
-            )(*draw(g))
+                lambda drawn: replace(drawn, label_map=augment.widen(drawn.label_map))
+            )(draw(g))
     for index in range(40):
         sample = wide[index]
         if sample.ignore_index == 65535:
-            assert not (sample.teacher_map == IGNORE_INDEX).any()
+            assert not (sample.taught[0].label_map == IGNORE_INDEX).any()
 
 
 def test_the_fingerprint_changes_with_files_and_names(mixture, own_data):
