@@ -2,11 +2,14 @@
 
 import difflib
 import importlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+logger = logging.getLogger(__name__)
 
 _BUILDERS: dict[str, Callable[..., Any]] = {}
 _HINT = "lexiseg.list_models() names all"
@@ -38,10 +41,12 @@ def create_model(
         name: ``arch``, or ``arch.tag`` for the weights of that tag, such as
             "catseg_vitb16.coco_stuff". An ``arch`` whose weights are bundled gets them; another has
             weights drawn at random.
-        weights: a published checkpoint instead, as it is: a path or its state dict.
+        weights: a published checkpoint instead, as it is: a path or its state dict. A model that
+            starts from several, such as ESC-Net from CLIP and SAM, takes a dictionary of them:
+            ``{"clip": PATH, "sam": PATH}``; its ``key_fates`` then say where each tensor went.
 
     Raises:
-        ValueError: no such model, or the weights do not fit it.
+        ValueError: no such model, no such part of it, or the weights do not fit it.
     """
     arch, _, tag = name.partition(".")
     records = weights_of(arch)
@@ -131,7 +136,16 @@ def _bundled(records: Mapping[str, Any]) -> list[str]:
 
 
 def _loaded(model: Any, source: Any) -> Any:
-    from lexiseg.weights import load_state, read_weights  # loads torch, which names do not need
+    from lexiseg.weights import load_state, parts_of, read_weights  # torch, not needed for names
 
-    load_state(model, read_weights(source), model.from_published)
+    parts = parts_of(source)
+    if parts is None:
+        load_state(model, read_weights(source), model.from_published)
+        return model
+    wrong = sorted(parts.keys() - set(model.parts))
+    if wrong:
+        takes = " and ".join(map(repr, model.parts)) or "one file alone, weights=PATH"
+        raise ValueError(f"weights came for {wrong}, but {type(model).__name__} takes {takes}")
+    for fate in model.initialise({part: read_weights(file) for part, file in parts.items()}):
+        logger.info("%s", fate)
     return model

@@ -23,12 +23,13 @@ from jaxtyping import Float, Int8
 from safetensors.torch import save as pack_safetensors
 from torch import Tensor, nn
 
-from lexiseg._checkpoint.containers import read_pickled, unwrap
+from lexiseg._checkpoint.containers import WRAPPERS, read_pickled, unwrap
 from lexiseg._checkpoint.machine import UnsafeCheckpointError
 from lexiseg._checkpoint.packed import is_packed, read_header, read_packed, with_metadata
 
 __all__ = [
     "FileState",
+    "KeyFate",
     "Source",
     "UnsafeCheckpointError",
     "Weights",
@@ -37,6 +38,7 @@ __all__ = [
     "fetch",
     "load_state",
     "metadata_of",
+    "parts_of",
     "quantise_rows",
     "read_checkpoint",
     "read_metadata",
@@ -81,6 +83,27 @@ class Weights:
 Source = str | Path | Mapping[str, Any] | Weights
 
 
+@dataclass(frozen=True)
+class KeyFate:
+    """Where a tensor of one of several files went.
+
+    Attributes:
+        part: what the file was given as, such as "clip".
+        key: its name in the file.
+        places: its names in the model; empty where it is ignored.
+        reason: why it is ignored.
+    """
+
+    part: str
+    key: str
+    places: tuple[str, ...]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        fate = f"loaded as {', '.join(self.places)}" if self.places else f"ignored: {self.reason}"
+        return f"{self.part}: {self.key} {fate}"
+
+
 class FileState(dict[str, Tensor]):
     """The tensors of a file by name.
 
@@ -106,6 +129,17 @@ def read_weights(source: Source) -> dict[str, Tensor]:
     if isinstance(source, Mapping):
         return dict(unwrap(dict(source)))
     return read_checkpoint(fetch(source) if isinstance(source, Weights) else source)
+
+
+def parts_of(source: Any) -> dict[str, Source] | None:
+    """The files of a model that is put together of several, by part; None where it is one file.
+
+    A mapping holds parts where paths, records or state dicts stand in the place of tensors.
+    """
+    if not isinstance(source, Mapping) or not source or set(WRAPPERS) & set(source):
+        return None
+    kinds = (str, os.PathLike, Weights, Mapping)
+    return dict(source) if all(isinstance(value, kinds) for value in source.values()) else None
 
 
 def read_checkpoint(path: str | Path) -> FileState:
@@ -279,6 +313,11 @@ def _widen(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def cache_folder() -> Path:
+    """Where downloads and what is costly to compute are kept; LEXISEG_CACHE names another place."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "lexiseg")
+
+
 def fetch(weights: Weights, *, cache: str | Path | None = None) -> Path:
     """The local file of a record, downloaded at the first call and checked before it is kept.
 
@@ -297,7 +336,7 @@ def fetch(weights: Weights, *, cache: str | Path | None = None) -> Path:
             f"these weights cannot be downloaded automatically; take them from {weights.origin} "
             "and pass the file's path"
         )
-    folder = Path(cache or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "lexiseg")
+    folder = Path(cache) if cache else cache_folder()
     tag = weights.sha256 or hashlib.sha256(weights.url.encode()).hexdigest()
     target = folder / tag[:16] / weights.url.rsplit("/", 1)[-1]
     if not target.is_file():

@@ -2,8 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+LEFT_OUT = -100.0  # logit of a text that did not take part, as CAT-Seg published it
 
 
 def cosine_cost(
@@ -16,3 +18,29 @@ def cosine_cost(
         text_features: of length one.
     """
     return torch.einsum("bdhw,td->bthw", F.normalize(patch_features, dim=1), text_features)
+
+
+def best_texts(cost: Float[Tensor, "T h w"], at_most: int) -> Int[Tensor, " K"]:
+    """The texts whose cosine is highest anywhere in an image, in their order."""
+    return cost.amax(dim=(-2, -1)).topk(at_most).indices.sort().values
+
+
+class CostSkip(nn.Module):
+    """The raw cost beside a head's logits, so that the head learns what to change in it.
+
+    Args:
+        gain: factor of the cosines at first.
+        offset: added at first; negative, because a text fits few of the places.
+    """
+
+    def __init__(self, *, gain: float = 15.0, offset: float = -4.0) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+        self.offset = nn.Parameter(torch.tensor(offset))
+
+    def forward(
+        self, logits: Float[Tensor, "B T H W"], cost: Float[Tensor, "B T h w"]
+    ) -> Float[Tensor, "B T H W"]:
+        """Their sum, on the grid of the logits."""
+        fine = F.interpolate(cost, size=logits.shape[-2:], mode="bilinear")
+        return logits + self.gain * fine + self.offset

@@ -1,13 +1,14 @@
 """All that the rest of the library knows of a method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lexiseg.images import Preprocess
+from lexiseg.weights import KeyFate
 
 Activation = Literal["softmax", "sigmoid"]
 
@@ -85,6 +86,24 @@ class Texts:
         return len(self.features)
 
 
+@dataclass(frozen=True)
+class View:
+    """One of the things that a model saw on the way to its masks, of one image and every text.
+
+    Attributes:
+        name: of the step, such as "block 1, correlation".
+        maps: how well each text fits each place; only differences within a map mean something.
+        points: of each text, places that the model chose: x and y as parts of the map's width and
+            height, 0 to 1.
+        masks: of each text, regions that it chose, on a grid of their own.
+    """
+
+    name: str
+    maps: Float[Tensor, "T h w"]
+    points: tuple[Float[Tensor, "_ 2"], ...] = ()
+    masks: tuple[Bool[Tensor, "_ _ _"], ...] = ()
+
+
 class SegmentationModel(nn.Module):
     """A method: images and texts in, one map of logits for each text out.
 
@@ -96,6 +115,7 @@ class SegmentationModel(nn.Module):
         exclusive: True where texts compete for a pixel (argmax), False where each is judged alone
             (threshold).
         threshold: the score from which a text holds where each is judged alone.
+        parts: the files from which the model can start, such as "clip" and "sam"; none for most.
     """
 
     protocols: Mapping[str, Protocol]
@@ -103,6 +123,7 @@ class SegmentationModel(nn.Module):
     activation: ClassVar[Activation] = "softmax"
     exclusive: ClassVar[bool] = True
     threshold: ClassVar[float] = 0.5
+    parts: ClassVar[tuple[str, ...]] = ()
 
     @property
     def preprocess(self) -> Preprocess:
@@ -117,6 +138,14 @@ class SegmentationModel(nn.Module):
         """Logits on the method's own grid, in training and in evaluation alike."""
         raise NotImplementedError
 
+    def views(self, image: Float[Tensor, "1 3 H W"], texts: Texts) -> Iterator[View]:
+        """What the model saw of one image, step by step; the last view is its answer."""
+        yield View("logits", self(image, texts)[0])
+
     def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """This model's names for a state dict under the authors'; its own stay as they are."""
         return dict(state)
+
+    def initialise(self, states: Mapping[str, Mapping[str, Tensor]]) -> tuple[KeyFate, ...]:
+        """Start from the state dicts of some of ``parts``; says where each tensor went."""
+        raise NotImplementedError

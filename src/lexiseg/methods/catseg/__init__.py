@@ -7,9 +7,9 @@ texts ─ text tower ──┼────────────────�
                                                                                              │
                                                                                           logits
 
-AggregationLayer: spatial aggregation (spatial.py: a Swin pair over the cells of each text), then
-class aggregation (classes.py: linear attention between the texts at each cell); aggregation.py
-strings them together, decoder.py is the decoder, model.py the whole figure.
+AggregationLayer: spatial aggregation (layers/swin.py: a Swin pair over the cells of each text),
+then class aggregation (classes.py: linear attention between the texts at each cell); aggregation.py
+strings them together, layers/decoder.py is the decoder, model.py the whole figure.
 """
 
 from lexiseg.methods.catseg.finetuning import set_finetuning as set_finetuning

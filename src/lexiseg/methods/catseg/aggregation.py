@@ -4,9 +4,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.maps import Maps, in_chunks
+from lexiseg.layers.swin import SpatialAggregation
 from lexiseg.methods.catseg.classes import ClassAggregation
-from lexiseg.methods.catseg.shared import Maps, in_chunks
-from lexiseg.methods.catseg.spatial import SpatialAggregation
 
 
 class Aggregator(nn.Module):

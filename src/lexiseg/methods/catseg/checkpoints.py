@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS
-from lexiseg.methods.catseg.spatial import window_mask
+from lexiseg.layers.swin import window_mask
 from lexiseg.weights import Weights, rename_keys
 
 CLIP = "sem_seg_head.predictor.clip_model."

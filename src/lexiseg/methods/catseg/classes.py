@@ -9,9 +9,8 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.methods.catseg.shared import Maps, cost_part, guidance_part, in_chunks
-
-EPSILON = 1e-6
+from lexiseg.layers.linear_attention import attend, positive
+from lexiseg.layers.maps import Maps, cost_part, guidance_part, in_chunks
 
 
 class ClassAggregation(nn.Module):
@@ -88,22 +87,6 @@ class ClassAggregation(nn.Module):
 
     def _split_heads(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells n c"]:
         return rearrange(x, "... (n c) -> ... n c", n=self.heads)
-
-
-def attend(
-    q: Float[Tensor, "B T h w n c"],
-    products: Float[Tensor, "B h w n c c"],
-    keys: Float[Tensor, "B h w n c"],
-) -> Maps:
-    """Linear attention of positive queries, given the sums over all keys."""
-    weights = torch.einsum("bthwnc,bhwnc->bthwn", q, keys) + EPSILON
-    values = torch.einsum("bthwnc,bhwncd->bthwnd", q, products)
-    return rearrange(values / weights[..., None], "B T h w n c -> B T h w (n c)")
-
-
-def positive(x: Float[Tensor, "*cells c"]) -> Float[Tensor, "*cells c"]:
-    """The feature map of linear attention."""
-    return F.elu(x) + 1
 
 
 def pool(x: Maps, size: int) -> Float[Tensor, "B T hp wp C"]:

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 
-from lexiseg.methods.catseg.decoder import Decoder
+from lexiseg.layers.decoder import Decoder
 
 
 def make() -> Decoder:
@@ -51,3 +51,16 @@ def test_guidance_of_another_grid_is_resized() -> None:
 def test_narrow_decoders_have_one_group() -> None:
     narrow = Decoder(hidden=8, guidance_maps=(4, 4), guidance_projected=(4, 2), widths=(8, 4))
     assert [stage.norm1.num_groups for stage in narrow.stages] == [1, 1]
+
+
+def test_a_bilinear_decoder_learns_no_upsampling() -> None:
+    torch.manual_seed(0)
+    sizes = {"guidance_maps": (6, 5), "guidance_projected": (8, 16), "widths": (32, 16)}
+    decoder = Decoder(hidden=24, **sizes, upsampling="bilinear")
+    x = torch.randn(2, 3, 4, 5, 24)
+    guidance = [torch.randn(2, 6, 4, 5), torch.randn(2, 5, 4, 5)]
+    logits = decoder(x, guidance)
+    assert logits.shape == (2, 3, 16, 20)
+    torch.testing.assert_close(decoder(x, guidance, class_chunk=2), logits)
+    assert decoder.stages[0].conv1.weight.shape == (32, 24 + 8, 3, 3)
+    assert not [name for name, _ in decoder.named_parameters() if ".up." in name]

@@ -5,14 +5,14 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 
-from lexiseg.methods.catseg.spatial import (
+from lexiseg.layers.swin import (
     OTHER_REGION,
     SpatialAggregation,
     WindowAttention,
     window_mask,
 )
 
-HIDDEN, HEADS, WINDOW = 8, 2, 4
+HIDDEN, HEADS, WINDOW, GUIDANCE = 8, 2, 4, 6
 
 
 def reach(height: int, width: int, shift: int) -> torch.Tensor:
@@ -30,7 +30,7 @@ def reach(height: int, width: int, shift: int) -> torch.Tensor:
 def dense_attention(
     attention: WindowAttention, x: torch.Tensor, guidance: torch.Tensor, shift: int
 ) -> torch.Tensor:
-    guided = torch.cat([x, guidance[:, None].expand_as(x)], dim=-1)
+    guided = torch.cat([x, guidance[:, None].expand(-1, x.shape[1], -1, -1, -1)], dim=-1)
     tokens = {"q": attention.q(guided), "k": attention.k(guided), "v": attention.v(x)}
     q, k, v = (rearrange(t, "b t h w (n c) -> b t n (h w) c", n=HEADS) for t in tokens.values())
     weights = q @ k.transpose(-1, -2) * (HIDDEN // HEADS) ** -0.5
@@ -46,8 +46,10 @@ def test_window_attention_is_dense_attention_within_reach(
     size: tuple[int, int], shift: int
 ) -> None:
     torch.manual_seed(0)
-    attention = WindowAttention(hidden=HIDDEN, heads=HEADS, window=WINDOW, shift=shift)
-    x, guidance = torch.randn(2, 3, *size, HIDDEN), torch.randn(2, *size, HIDDEN)
+    attention = WindowAttention(
+        hidden=HIDDEN, heads=HEADS, window=WINDOW, guidance=GUIDANCE, shift=shift
+    )
+    x, guidance = torch.randn(2, 3, *size, HIDDEN), torch.randn(2, *size, GUIDANCE)
     ours = attention(x, attention.project_guidance(guidance))
     torch.testing.assert_close(ours, dense_attention(attention, x, guidance, shift))
 

@@ -1,7 +1,7 @@
-"""Spatial aggregation: a Swin pair over the cells of one text, guided by the image.
+"""A Swin pair over the cells of one text, guided by the image.
 
-Letters beyond the library's: C hidden width, c width of a head, n heads, M windows, S cells of a
-window, Z the same.
+Letters beyond the library's: C hidden width, G width of the guidance, c width of a head, n heads,
+M windows, S cells of a window, Z the same.
 """
 
 import torch
@@ -10,48 +10,70 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.methods.catseg.shared import Maps, cost_part, guidance_part, in_chunks
+from lexiseg.layers.maps import Maps, cost_part, guidance_part, in_chunks
 
 OTHER_REGION = -100.0  # published bias between cells that only the cyclic shift made neighbours
 NO_CELL = -1e4  # bias of cells that pad the grid to whole windows; fits into half precision
 
+OfGuidance = tuple[Float[Tensor, "B h w C"], Float[Tensor, "B h w C"]]  # in queries, in keys
+
 
 class SpatialAggregation(nn.Module):
-    """Two Swin blocks over the cells of one text, plain and shifted windows (paper, Eq. 4)."""
+    """Two Swin blocks over the cells of one text, plain and shifted windows (CAT-Seg, Eq. 4).
 
-    def __init__(self, *, hidden: int, heads: int, window: int) -> None:
+    Args:
+        hidden: width of the maps.
+        heads: of the attention.
+        window: side of a window, in cells.
+        guidance: width of the guidance; None for that of the maps.
+    """
+
+    def __init__(
+        self, *, hidden: int, heads: int, window: int, guidance: int | None = None
+    ) -> None:
         super().__init__()
-        self.guidance_norm = nn.LayerNorm(hidden)
-        self.plain = SwinBlock(hidden=hidden, heads=heads, window=window, shift=0)
-        self.shifted = SwinBlock(hidden=hidden, heads=heads, window=window, shift=window // 2)
+        guidance = guidance or hidden
+        self.guidance_norm = nn.LayerNorm(guidance)
+        sizes = {"hidden": hidden, "heads": heads, "window": window, "guidance": guidance}
+        self.plain = SwinBlock(**sizes, shift=0)
+        self.shifted = SwinBlock(**sizes, shift=window // 2)
 
     def forward(
-        self, x: Maps, guidance: Float[Tensor, "B h w C"], *, class_chunk: int | None = None
+        self, x: Maps, guidance: Float[Tensor, "B h w G"], *, class_chunk: int | None = None
     ) -> Maps:
         """Refined maps, of each text by itself; the guidance is projected once for all texts."""
+        projected = self.project_guidance(guidance)
+        return in_chunks(lambda part: self.refine(part, projected), class_chunk, x)
+
+    def project_guidance(self, guidance: Float[Tensor, "B h w G"]) -> tuple[OfGuidance, OfGuidance]:
+        """What the guidance adds to the queries and keys of the plain and the shifted block."""
         guidance = self.guidance_norm(guidance)
-        of_plain = self.plain.attention.project_guidance(guidance)
-        of_shifted = self.shifted.attention.project_guidance(guidance)
-        return in_chunks(
-            lambda part: self.shifted(self.plain(part, of_plain), of_shifted), class_chunk, x
+        return (
+            self.plain.attention.project_guidance(guidance),
+            self.shifted.attention.project_guidance(guidance),
         )
+
+    def refine(self, x: Maps, projected: tuple[OfGuidance, OfGuidance]) -> Maps:
+        """Refined maps under a guidance that is projected already."""
+        of_plain, of_shifted = projected
+        return self.shifted(self.plain(x, of_plain), of_shifted)
 
 
 class SwinBlock(nn.Module):
     """Windowed attention and an MLP, each with a residual."""
 
-    def __init__(self, *, hidden: int, heads: int, window: int, shift: int) -> None:
+    def __init__(self, *, hidden: int, heads: int, window: int, guidance: int, shift: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(hidden)
-        self.attention = WindowAttention(hidden=hidden, heads=heads, window=window, shift=shift)
+        self.attention = WindowAttention(
+            hidden=hidden, heads=heads, window=window, guidance=guidance, shift=shift
+        )
         self.norm2 = nn.LayerNorm(hidden)
         self.mlp = nn.Sequential(
             nn.Linear(hidden, 4 * hidden), nn.GELU(), nn.Linear(4 * hidden, hidden)
         )
 
-    def forward(
-        self, x: Maps, guidance: tuple[Float[Tensor, "B h w C"], Float[Tensor, "B h w C"]]
-    ) -> Maps:
+    def forward(self, x: Maps, guidance: OfGuidance) -> Maps:
         """Refined maps; ``guidance`` holds its parts of queries and keys."""
         x = x + self.attention(self.norm1(x), guidance)
         return x + self.mlp(self.norm2(x))
@@ -64,23 +86,19 @@ class WindowAttention(nn.Module):
     windows shift only along an axis that holds more than one of them.
     """
 
-    def __init__(self, *, hidden: int, heads: int, window: int, shift: int) -> None:
+    def __init__(self, *, hidden: int, heads: int, window: int, guidance: int, shift: int) -> None:
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
-        self.q = nn.Linear(2 * hidden, hidden)
-        self.k = nn.Linear(2 * hidden, hidden)
+        self.q = nn.Linear(hidden + guidance, hidden)
+        self.k = nn.Linear(hidden + guidance, hidden)
         self.v = nn.Linear(hidden, hidden)
         self.proj = nn.Linear(hidden, hidden)
 
-    def project_guidance(
-        self, guidance: Float[Tensor, "B h w C"]
-    ) -> tuple[Float[Tensor, "B h w C"], Float[Tensor, "B h w C"]]:
+    def project_guidance(self, guidance: Float[Tensor, "B h w G"]) -> OfGuidance:
         """What the guidance adds to the queries and keys of every text."""
         return guidance_part(self.q, guidance), guidance_part(self.k, guidance)
 
-    def forward(
-        self, x: Maps, guidance: tuple[Float[Tensor, "B h w C"], Float[Tensor, "B h w C"]]
-    ) -> Maps:
+    def forward(self, x: Maps, guidance: OfGuidance) -> Maps:
         """What each cell gathers; ``guidance`` holds its parts of queries and keys."""
         height, width = x.shape[2:4]
         padded = (height + -height % self.window, width + -width % self.window)

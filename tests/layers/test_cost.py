@@ -1,0 +1,29 @@
+"""The patch-text cost."""
+
+import torch
+
+from lexiseg.layers.cost import CostSkip
+from lexiseg.registry import builder_of
+
+
+def test_the_raw_cost_is_added_on_the_grid_of_the_logits():
+    cost = torch.tensor([[[[0.0, 1.0]], [[1.0, 1.0]]]])
+    logits = torch.zeros(1, 2, 2, 4)
+    logits[0, 0] = 2.0
+    found = CostSkip(gain=10.0, offset=-1.0)(logits, cost)
+    expected = torch.tensor([0.0, 2.5, 7.5, 10.0]) - 1 + 2
+    torch.testing.assert_close(found[0, 0], expected.expand(2, 4))
+    torch.testing.assert_close(found[0, 1], torch.full((2, 4), 9.0))
+
+
+def test_a_new_head_with_the_skip_answers_as_the_raw_cost_does():
+    torch.manual_seed(0)
+    model, image = builder_of("catseg_lite")().eval(), torch.randn(1, 3, 64, 96)
+    raw = builder_of("maskclip_lite")().eval()
+    raw.encoder.load_state_dict(model.encoder.state_dict())
+    texts = model.encode_texts([["dog"], ["sky"], ["road"]])
+    with torch.no_grad():
+        logits = torch.nn.functional.interpolate(raw(image, texts), size=(16, 24), mode="bilinear")
+        found = model(image, texts)
+    factor = model.skip.gain / raw.encoder.logit_scale.exp()
+    torch.testing.assert_close(found, factor * logits + model.skip.offset, rtol=1e-4, atol=1e-4)
