@@ -15,7 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.parity import COMPACT, FULL, PACKED, THINNING, pack_photo
+from tests.parity import (
+    COMPACT,
+    FULL,
+    PACKED,
+    PACKED_BATCH,
+    THINNING,
+    pack_photo,
+    pack_photos,
+)
 
 
 @dataclass(frozen=True)
@@ -25,10 +33,12 @@ class Arrays:
     Attributes:
         file: its name.
         complete: arrays kept as they are, the inputs above all; "*" keeps all.
-        photos: arrays of H x W x 3 bytes, kept as they are, but packed.
+        photos: arrays of H x W x 3 bytes, or B x H x W x 3, kept as they are, but packed.
         left_out: arrays that are not copied.
         only: the arrays that are copied, where that is not all others.
         limit: most numbers that are kept of any other array.
+        squares: maps of which every fourth square of 4 x 4 numbers is kept, in both directions.
+        first: arrays of which every so many-th row is kept whole, by name.
     """
 
     file: str
@@ -37,6 +47,8 @@ class Arrays:
     limit: int = 4096
     photos: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    squares: tuple[str, ...] = ()
+    first: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,15 +66,28 @@ class Recipe:
 
 FREEDA_SUPERPIXELS = ("voc20", "context59_ade", "stuff", "cityscapes", "default_string")
 
+# Batch norms after one step, which depend on their running statistics before.
+CRIS_STATISTICS = tuple(
+    f"after/module.{name}.{kind}"
+    for name in (
+        *("backbone.visual.bn1", "backbone.visual.attnpool.connect.1", "neck.txt_proj.1"),
+        "proj.vis.3.1",
+    )
+    for kind in ("running_mean", "running_var", "num_batches_tracked")
+)
+
 RECIPES = {
     "clip": Recipe(
-        json_files=("manifest_vitb16.json", "tokenizer.json"),
+        json_files=("manifest_vitb16.json", "manifest_rn50.json", "tokenizer.json"),
         arrays=(
             Arrays(
                 "case_vitb16.npz",
                 complete=("raw_0", "image_u8", "texts", "token_ids"),
                 left_out=("raw_1",),
             ),
+            # The pictures are those of case_vitb16.
+            Arrays("case_rn50.npz", ("texts", "token_ids"), ("raw_0", "raw_1", "image_u8")),
+            Arrays("bn_rn50.npz", ("*",)),
         ),
     ),
     "catseg": Recipe(
@@ -77,11 +102,39 @@ RECIPES = {
             Arrays("vitb384_train.npz", complete=("images", "labels", "class_names"), limit=800),
         ),
     ),
+    # The inputs of SAM's decoder are 2 MB of noise: test_sam.py has golden values on smaller ones.
+    "sam": Recipe(
+        json_files=("manifest_prompt_decoder.json",),
+        arrays=(
+            Arrays(
+                "prompt_encoder.npz",
+                ("points", "labels", "boxes", "sparse_mask_shape"),
+                limit=4096,
+                squares=("mask",),
+            ),
+        ),
+    ),
+    "escnet": Recipe(json_files=(), arrays=(Arrays("ppg_cases.npz", ("*",)),)),
+    # A picture at 416 pixels and all running statistics would be 500 kB: the whole network is
+    # compared on the training batch, which needs no statistics, and the text tower by itself.
     "cris": Recipe(
-        json_files=(),
+        json_files=("manifest_r50.json", "optim.json"),
         arrays=(
             Arrays("lmdb_records.npz", ("*",), left_out=("train_image",)),
-            Arrays("metrics.npz", ("*",), left_out=("logits", "mat_inv")),
+            Arrays("metrics.npz", ("*",), first=(("logits", 5),)),
+            Arrays(
+                "eval_r50.npz",
+                ("sentences", "word_ids", "pad_mask"),
+                only=("sentences", "word_ids", "pad_mask", "words", "state", "dyn"),
+                limit=400,
+            ),
+            Arrays(
+                "train_r50.npz",
+                ("word_ids", "mask_u8", "grad_names", "grad_norms", "token_ids_of_rows"),
+                CRIS_STATISTICS,
+                limit=100,
+                photos=("input_u8",),
+            ),
         ),
     ),
     "segclip": Recipe(
@@ -137,15 +190,28 @@ def _thin_file(arrays: Arrays, source: Path, target: Path) -> dict[str, dict[str
         for key in (key for key in arrays.only or file.files if key not in arrays.left_out):
             values = file[key]
             if key in arrays.photos:
-                kept[key + PACKED] = pack_photo(values)
+                is_batch = values.ndim == 4
+                packed = pack_photos(values) if is_batch else pack_photo(values)
+                kept[key + (PACKED_BATCH if is_batch else PACKED)] = packed
+                continue
+            if key in arrays.squares:
+                kept[key] = _squares(values)
                 continue
             is_complete = key in arrays.complete or "*" in arrays.complete
             steps = [1] * values.ndim if is_complete else _steps(values.shape, arrays.limit)
+            if key in dict(arrays.first):
+                steps = [dict(arrays.first)[key], *[1] * (values.ndim - 1)]
             kept[key] = values[tuple(slice(None, None, step) for step in steps)]
             if max(steps, default=1) > 1:
                 rules[key] = {"steps": steps, "largest": float(np.abs(values).max())}
     np.savez_compressed(target / arrays.file, **kept)
     return rules
+
+
+def _squares(maps: np.ndarray) -> np.ndarray:
+    height, width = maps.shape[-2:]
+    split = maps.reshape(*maps.shape[:-2], height // 16, 4, 4, width // 16, 4, 4)
+    return split[..., 0, :, :, 0, :].reshape(*maps.shape[:-2], height // 4, width // 4)
 
 
 def _steps(shape: tuple[int, ...], limit: int) -> list[int]:

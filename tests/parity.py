@@ -33,6 +33,7 @@ COMPACT = REPOSITORY / "tests" / "parity_cases"
 SOURCES = ("compact", "full")
 THINNING = "thinning.json"  # beside the compact arrays: how each was thinned out
 PACKED = ".packed"  # ends the name of a photograph that pack_photo has gone over
+PACKED_BATCH = ".packed_batch"  # or of several of one size, that pack_photos has
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,7 @@ class Cases:
     def open(self, name: str) -> Case:
         """A recording by its file's name."""
         with np.load(self.folder / name) as file:
-            arrays = {
-                key.removesuffix(PACKED): unpack_photo(file[key])
-                if key.endswith(PACKED)
-                else file[key]
-                for key in file.files
-            }
+            arrays = dict(_unpacked(key, file[key]) for key in file.files)
         thinning = self.folder / THINNING
         rules = json.loads(thinning.read_text()) if thinning.is_file() else {}
         return Case(name, arrays, rules.get(name, {}))
@@ -146,6 +142,27 @@ def unpack_photo(packed: np.ndarray) -> np.ndarray:
     colours = np.cumsum(packed, axis=2, dtype=np.uint8).transpose(1, 2, 0)
     colours[..., ::2] += colours[..., 1:2]
     return np.ascontiguousarray(colours)
+
+
+def pack_photos(photos: np.ndarray) -> np.ndarray:
+    """The same numbers of B x H x W x 3, as differences both ways; noise packs better so."""
+    packed = np.stack([pack_photo(photo) for photo in photos])
+    return np.diff(packed, axis=2, prepend=np.uint8(0))
+
+
+def unpack_photos(packed: np.ndarray) -> np.ndarray:
+    """The photographs that ``pack_photos`` was given."""
+    rows = np.cumsum(packed, axis=2, dtype=np.uint8)
+    return np.stack([unpack_photo(each) for each in rows])
+
+
+def _unpacked(key: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """The name and the numbers of an array as they were recorded."""
+    if key.endswith(PACKED_BATCH):
+        return key.removesuffix(PACKED_BATCH), unpack_photos(array)
+    if key.endswith(PACKED):
+        return key.removesuffix(PACKED), unpack_photo(array)
+    return key, array
 
 
 @lru_cache(maxsize=2)

@@ -32,6 +32,12 @@ def test_a_comparison_takes_the_part_that_was_kept():
         case.check("a", whole[:2])
 
 
+def test_photographs_come_back_as_they_were_packed():
+    photos = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(parity.unpack_photo(parity.pack_photo(photos[0])), photos[0])
+    np.testing.assert_array_equal(parity.unpack_photos(parity.pack_photos(photos)), photos)
+
+
 def test_full_cases_may_be_absent_but_not_in_ci(monkeypatch, tmp_path):
     monkeypatch.setattr(parity, "FULL", tmp_path)
     monkeypatch.delenv("CI", raising=False)

@@ -6,7 +6,7 @@ from torch import nn
 
 from lexiseg.encoders import lite_checkpoints
 from lexiseg.encoders.lite import Lite
-from lexiseg.encoders.lite_checkpoints import complete, head_metadata
+from lexiseg.encoders.lite_checkpoints import complete, head_metadata, pack_image_side
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
 from lexiseg.registry import create_model, weights_of
 from lexiseg.weights import fetch, metadata_of, read_weights, save_weights
@@ -21,7 +21,9 @@ def lite(seed: int) -> Lite:
 def bundled(monkeypatch: pytest.MonkeyPatch) -> Lite:
     """A small encoder in the place of the bundled one."""
     encoder = lite(seed=0)
-    monkeypatch.setattr(lite_checkpoints, "LITE_WEIGHTS", encoder.state_dict())
+    state = encoder.state_dict()
+    monkeypatch.setattr(lite_checkpoints, "LITE_WEIGHTS", state)
+    monkeypatch.setattr(lite_checkpoints, "BUNDLED", (state,))
     return encoder
 
 
@@ -46,10 +48,24 @@ def test_a_head_of_another_encoder_is_refused_with_both_checksums(bundled: Lite)
 
 
 def test_a_whole_model_and_another_encoder_stay_as_they_are(bundled: Lite) -> None:
-    metadata = head_metadata("catseg_lite", lite(seed=1))
-    whole = {"encoder.logit_scale": torch.zeros(())}
+    other = lite(seed=1)
+    metadata = head_metadata("catseg_lite", other)
+    whole = {f"encoder.{key}": value for key, value in other.state_dict().items()}
     assert complete(whole, bundled, metadata) == whole
     assert complete({}, nn.Linear(1, 1), metadata) == {}
+
+
+def test_an_encoder_that_is_stored_without_sentences_gets_the_bundled_ones(bundled: Lite) -> None:
+    other = lite(seed=1)
+    stored = pack_image_side(other)
+    assert not any(key.startswith("text.") for key in stored)
+    state = complete({f"encoder.{key}": value for key, value in stored.items()}, other, {})
+    assert state.keys() == {f"encoder.{key}" for key in other.state_dict()}
+    for key, value in bundled.state_dict().items():
+        if key.startswith("text."):
+            assert torch.equal(state[f"encoder.{key}"], value)
+    projection = state["encoder.text_projection.weight"]
+    assert torch.equal(projection, other.text_projection.weight.half())
 
 
 def test_the_bundled_head_names_the_bundled_encoder() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from lexiseg.apps.terminal import complain, reason
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-OUTPUT_ENDINGS = ("_labels.png", "_overlay.jpg")
+OUTPUT_ENDINGS = ("_labels.png", "_overlay.jpg", "_mask.png")
 
 
 def expand(photos: list[Path]) -> tuple[list[Path], bool]:
@@ -43,13 +43,22 @@ def _pictures(folder: Path) -> list[Path]:
     )
 
 
-def output_names(files: list[Path], folder: Path) -> dict[Path, str]:
+def output_names(files: list[Path], folder: Path, *, masks: int = 0) -> dict[Path, str]:
     """A name for the results of each photo, no two alike, that never falls on a photo.
 
     The name is the photo's own without its ending; where photos share it, or where files lie that
     are no earlier results of this photo, a number follows.
+
+    Args:
+        files: the photos.
+        folder: where the results go.
+        masks: of how many expressions they are; 0 for those of labels.
     """
+    from lexiseg.referral import referral_files
     from lexiseg.result import output_files
+
+    def results(name: str) -> dict[str, Path]:
+        return referral_files(folder, name, masks) if masks else output_files(folder, name)
 
     photos = {_place(file) for file in files}
     taken: set[str] = set()
@@ -57,9 +66,9 @@ def output_names(files: list[Path], folder: Path) -> dict[Path, str]:
     for file in files:
         number, name = 1, file.stem
         while (
-            taken & (places := {_place(path) for path in output_files(folder, name).values()})
+            taken & (places := {_place(path) for path in results(name).values()})
             or photos & places
-            or not _is_free(file, output_files(folder, name))
+            or not _is_free(file, results(name))
         ):
             number += 1
             name = f"{file.stem}-{number}"

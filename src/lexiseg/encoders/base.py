@@ -75,15 +75,29 @@ def encode_labels(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Float[T
     Raises:
         ValueError: there is no label, or a label has no prompt.
     """
+    flat, counts = flatten_prompts(prompts)
+    parts = [flat[i : i + PROMPTS_AT_ONCE] for i in range(0, len(flat), PROMPTS_AT_ONCE)]
+    features = torch.cat([encoder.encode_prompts(part).pooled for part in parts])
+    return mean_directions(features, counts)
+
+
+def flatten_prompts(prompts: Sequence[Sequence[str]]) -> tuple[list[str], list[int]]:
+    """The prompts of all labels in a row, and how many each label has.
+
+    Raises:
+        ValueError: there is no label, or a label has no prompt.
+    """
     counts = [len(of_label) for of_label in prompts]
     if not counts or min(counts) == 0:
         raise ValueError(
             f"{len(counts)} labels came, {counts.count(0)} of them without a prompt; "
             "give at least one label, and at least one prompt for each"
         )
-    flat = [prompt for of_label in prompts for prompt in of_label]
-    parts = [flat[i : i + PROMPTS_AT_ONCE] for i in range(0, len(flat), PROMPTS_AT_ONCE)]
-    features = torch.cat([encoder.encode_prompts(part).pooled for part in parts])
-    directions = F.normalize(features, dim=-1).split(counts)
+    return [prompt for of_label in prompts for prompt in of_label], counts
+
+
+def mean_directions(features: Float[Tensor, "P D"], counts: Sequence[int]) -> Float[Tensor, "T D"]:
+    """One vector of length one for each label, the mean of the directions of its ``counts``."""
+    directions = F.normalize(features, dim=-1).split(list(counts))
     means = torch.stack([of_label.mean(dim=0) for of_label in directions])
     return F.normalize(means, dim=-1)

@@ -6,12 +6,19 @@ no rule knows pass through unchanged, so that strict loading reports them.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
-from lexiseg.encoders.clip import CLIP, CLIPConfig, build_clip
+from lexiseg.encoders.clip import (
+    CLIP,
+    CLIPConfig,
+    CLIPResNetConfig,
+    build_clip,
+    build_clip_resnet,
+)
+from lexiseg.encoders.clip_resnet import STRIDE, ResNetDense
 from lexiseg.encoders.clip_vit import Dense
 from lexiseg.layers.blocks import Activation
 from lexiseg.weights import Source, Weights, load_state, read_weights, rename_keys
@@ -28,6 +35,30 @@ _OPENAI_BLOCK = (
     ("ln_2.", "norm2."),
     ("mlp.c_fc.", "mlp.expand."),
     ("mlp.c_proj.", "mlp.contract."),
+)
+_OPENAI_BOTTLENECK = (
+    *((f"conv{number}.", f"conv{number}.") for number in (1, 2, 3)),
+    *((f"bn{number}.", f"norm{number}.") for number in (1, 2, 3)),
+    ("downsample.0.", "shortcut.conv."),
+    ("downsample.1.", "shortcut.norm."),
+)
+# A modified ResNet; "connect" is CRIS's own. Before the rules of a ViT: both have a "conv1".
+OPENAI_RESNET_KEYS = (
+    *((f"visual.conv{n}.", f"visual.stem.{n - 1}.conv.") for n in (1, 2, 3)),
+    *((f"visual.bn{n}.", f"visual.stem.{n - 1}.norm.") for n in (1, 2, 3)),
+    *(
+        (f"visual.layer{stage + 1}.{{}}.{theirs}", f"visual.stages.{stage}.{{}}.{ours}")
+        for stage in range(4)
+        for theirs, ours in _OPENAI_BOTTLENECK
+    ),
+    ("visual.attnpool.positional_embedding", "visual.attention_pool.position_embedding"),
+    *(
+        (f"visual.attnpool.{letter}_proj.", f"visual.attention_pool.{letter}_proj.")
+        for letter in "qkv"
+    ),
+    ("visual.attnpool.c_proj.", "visual.attention_pool.out_proj."),
+    ("visual.attnpool.connect.0.", "visual.attention_pool.connect.conv."),
+    ("visual.attnpool.connect.1.", "visual.attention_pool.connect.norm."),
 )
 OPENAI_KEYS = (
     ("visual.class_embedding", "visual.class_embedding"),
@@ -100,12 +131,13 @@ def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parts = kept.pop(key).chunk(3)
         for letter, part in zip("qkv", parts, strict=True):
             kept[f"{stem}{letter}_proj_weight"] = part
-    return rename_keys(kept, OPENAI_KEYS)
+    is_resnet = any(key.startswith("visual.layer1.") for key in kept)
+    return rename_keys(kept, (*OPENAI_RESNET_KEYS, *OPENAI_KEYS) if is_resnet else OPENAI_KEYS)
 
 
 def to_openai(state: Mapping[str, Tensor], *, fused: bool = True) -> dict[str, Tensor]:
     """The state dict of openai/CLIP, which is open_clip's too; ``fused=False`` as in CAT-Seg."""
-    theirs = rename_keys(state, OPENAI_KEYS, reverse=True)
+    theirs = rename_keys(state, (*OPENAI_RESNET_KEYS, *OPENAI_KEYS), reverse=True)
     if fused:
         for key in [key for key in theirs if key.endswith("attn.q_proj_weight")]:
             stem = key.removesuffix("q_proj_weight")
@@ -153,18 +185,16 @@ def layout_of(state: Mapping[str, Tensor]) -> Layout:
     """Whose names a CLIP state dict uses.
 
     Raises:
-        ValueError: nobody's that is known, or its image tower is a ResNet.
+        ValueError: nobody's that is known.
     """
     if any(key.startswith("vision_model.") for key in state):
         return "huggingface"
     if any(key.startswith(("module.", "text.transformer.")) for key in state):
         return "open_clip"
-    if "visual.patch_embedding.weight" in state:
+    if "visual.patch_embedding.weight" in state or "visual.stem.0.conv.weight" in state:
         return "lexiseg"
-    if "visual.proj" in state:
+    if "visual.proj" in state or "visual.layer1.0.conv1.weight" in state:
         return "openai"
-    if "visual.layer1.0.conv1.weight" in state:
-        raise ValueError("the image tower is a ResNet; use weights of a ViT variant of CLIP")
     raise ValueError(
         f"these are not the names of a CLIP: {sorted(state)[:3]}; known are the layouts of "
         "openai/CLIP, open_clip and Hugging Face transformers (CLIPModel)"
@@ -184,58 +214,79 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def infer_config(
     state: Mapping[str, Tensor], *, activation: Activation = "quick_gelu"
-) -> CLIPConfig:
+) -> CLIPConfig | CLIPResNetConfig:
     """The architecture that a state dict under our names belongs to, read off its shapes.
 
     ``activation`` cannot be seen there; OpenAI's weights need the default.
     """
+    context_length, text_width = state["text.position_embedding"].shape
+    text: dict[str, Any] = {
+        "dim": state["text.projection"].shape[1],
+        "text_width": text_width,
+        "text_layers": _count_blocks(state, r"text\.blocks"),
+        "context_length": context_length,
+        "vocabulary": len(state["text.token_embedding.weight"]),
+        "activation": activation,
+    }
+    if "visual.attention_pool.position_embedding" in state:
+        cells = len(state["visual.attention_pool.position_embedding"]) - 1
+        return CLIPResNetConfig(
+            image_size=STRIDE * round(cells**0.5),
+            vision_width=2 * len(state["visual.stem.0.conv.weight"]),
+            vision_layers=tuple(
+                _count_blocks(state, rf"visual\.stages\.{stage}") for stage in range(4)
+            ),
+            **text,
+        )
     patches, vision_width = state["visual.position_embedding"].shape
     patch_size = state["visual.patch_embedding.weight"].shape[-1]
-    context_length, text_width = state["text.position_embedding"].shape
     return CLIPConfig(
-        dim=state["text.projection"].shape[1],
         image_size=patch_size * round((patches - 1) ** 0.5),
         patch_size=patch_size,
         vision_width=vision_width,
-        vision_layers=_count_blocks(state, "visual"),
-        text_width=text_width,
-        text_layers=_count_blocks(state, "text"),
-        context_length=context_length,
-        vocabulary=len(state["text.token_embedding.weight"]),
-        activation=activation,
+        vision_layers=_count_blocks(state, r"visual\.blocks"),
+        **text,
     )
 
 
-def _count_blocks(state: Mapping[str, Tensor], tower: str) -> int:
-    pattern = re.compile(rf"{tower}\.blocks\.(\d+)\.")
+def _count_blocks(state: Mapping[str, Tensor], blocks: str) -> int:
+    pattern = re.compile(rf"{blocks}\.(\d+)\.")
     return len({match[1] for key in state if (match := pattern.match(key))})
 
 
+_TEXT_TOWER = ("text.position_embedding", "text.projection", "text.token_embedding.weight")
+_VIT = ("visual.position_embedding", "visual.patch_embedding.weight")
+_RESNET = ("visual.attention_pool.position_embedding", "visual.stem.0.conv.weight")
+
+
 def load_clip(
-    source: Source, *, dense: Dense = "final", activation: Activation = "quick_gelu"
+    source: Source,
+    *,
+    dense: Dense | ResNetDense | None = None,
+    activation: Activation = "quick_gelu",
 ) -> CLIP:
     """A CLIP with weights of any known layout; its variant is read off their shapes.
 
     Args:
         source: a file, a record such as ``OPENAI["clip_vitb16"]``, or a state dict.
-        dense: explained at ``VisionTransformer``.
+        dense: explained at ``VisionTransformer`` ("final" by default) and ``ModifiedResNet``
+            ("value" by default).
         activation: "gelu" for weights that open_clip's authors trained without "quickgelu".
 
     Raises:
         ValueError: the layout is not known, or keys do not fit; the message lists them.
     """
     state = from_published(read_weights(source))
-    required = (
-        "visual.position_embedding",
-        "text.position_embedding",
-        "text.projection",
-        "text.token_embedding.weight",
-        "visual.patch_embedding.weight",
-    )
+    is_resnet = any(key.startswith("visual.stages.") for key in state)
+    required = (*(_RESNET if is_resnet else _VIT), *_TEXT_TOWER)
     missing = [key for key in required if key not in state]
     if missing:
         raise ValueError(f"the weights lack {missing}; a CLIP has an image and a text tower")
-    model = build_clip(infer_config(state, activation=activation), dense=dense)
+    config = infer_config(state, activation=activation)
+    if isinstance(config, CLIPResNetConfig):
+        model = build_clip_resnet(config, dense=cast(ResNetDense, dense or "value"))
+    else:
+        model = build_clip(config, dense=cast(Dense, dense or "final"))
     load_state(model, state)
     return model
 
@@ -254,6 +305,12 @@ def _openai(name: str, sha256: str) -> Weights:
 
 
 OPENAI = {
+    "clip_rn50": _openai(
+        "RN50.pt", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
+    ),
+    "clip_rn101": _openai(
+        "RN101.pt", "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599"
+    ),
     "clip_vitb32": _openai(
         "ViT-B-32.pt", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
     ),

@@ -1,8 +1,8 @@
 """CLIP (Radford et al., ICML 2021): images and sentences in one space; its published variants.
 
-image  ─ image tower (clip_vit.py)  ─ pooled, patch_features ─┐
-                                                              ├─ exp(logit_scale) * cosine
-prompt ─ tokenizer.py ─ text tower (clip_text.py) ─ pooled ───┘
+image  ─ image tower (clip_vit.py, clip_resnet.py) ─ pooled, patch_features ─┐
+                                                                             ├─ exp(logit_scale)
+prompt ─ tokenizer.py ─ text tower (clip_text.py) ─ pooled ──────────────────┘  * cosine
 """
 
 import math
@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 from torch import Tensor, nn
 
 from lexiseg.encoders.base import ImageFeatures, TextFeatures
+from lexiseg.encoders.clip_resnet import ModifiedResNet, ResNetDense
 from lexiseg.encoders.clip_text import TextTransformer
 from lexiseg.encoders.clip_vit import Dense, VisionTransformer
 from lexiseg.encoders.tokenizer import tokenize
@@ -59,11 +60,39 @@ class CLIPConfig:
     activation: Activation = "quick_gelu"
 
 
+@dataclass(frozen=True)
+class CLIPResNetConfig:
+    """Architecture of a CLIP with a modified ResNet; the defaults are RN50.
+
+    Attributes:
+        dim: channels of the joint space.
+        image_size: side of the square images of pre-training; others are allowed later.
+        vision_width: channels of the stem; the last map has 32 times as many, and a head 64.
+        vision_layers: blocks of the four stages.
+        text_width: channels of the text tower; a head has 64 of them.
+        text_layers: blocks of the text tower.
+        context_length: most tokens of a prompt.
+        vocabulary: number of different tokens.
+        activation: of the text tower; as in :class:`CLIPConfig`.
+    """
+
+    dim: int = 1024
+    image_size: int = 224
+    vision_width: int = 64
+    vision_layers: tuple[int, ...] = (3, 4, 6, 3)
+    text_width: int = 512
+    text_layers: int = 12
+    context_length: int = 77
+    vocabulary: int = 49408
+    activation: Activation = "quick_gelu"
+
+
 class CLIP(nn.Module):
     """An image tower and a text tower; follows the protocol ``Encoder`` of base.py.
 
     Args:
-        visual: the image tower, such as ``VisionTransformer``; its docstring names the parameters.
+        visual: the image tower, such as ``VisionTransformer`` or ``ModifiedResNet``; its docstring
+            names the parameters.
         text: the text tower.
         dim: channels of the joint space.
 
@@ -81,7 +110,7 @@ class CLIP(nn.Module):
     def encode_images(
         self, images: Float[Tensor, "B 3 H W"], *, intermediates: Sequence[int] = ()
     ) -> ImageFeatures:
-        """Features of normalised images; ``intermediates`` numbers blocks to return from 0."""
+        """Features of normalised images; ``intermediates`` numbers blocks or stages from 0."""
         return self.visual(images, intermediates=intermediates)
 
     def encode_prompts(self, prompts: Sequence[str]) -> TextFeatures:
@@ -114,7 +143,24 @@ def build_clip(config: CLIPConfig, *, dense: Dense = "final") -> CLIP:
         activation=config.activation,
         dense=dense,
     )
-    text = TextTransformer(
+    return CLIP(visual=visual, text=_text_tower(config), dim=config.dim)
+
+
+def build_clip_resnet(config: CLIPResNetConfig, *, dense: ResNetDense = "value") -> CLIP:
+    """A CLIP with untrained weights; ``dense`` is explained at ``ModifiedResNet``."""
+    visual = ModifiedResNet(
+        image_size=config.image_size,
+        width=config.vision_width,
+        layers=config.vision_layers,
+        heads=config.vision_width * 32 // CHANNELS_A_HEAD,
+        dim=config.dim,
+        dense=dense,
+    )
+    return CLIP(visual=visual, text=_text_tower(config), dim=config.dim)
+
+
+def _text_tower(config: CLIPConfig | CLIPResNetConfig) -> TextTransformer:
+    return TextTransformer(
         context_length=config.context_length,
         vocabulary=config.vocabulary,
         width=config.text_width,
@@ -123,7 +169,6 @@ def build_clip(config: CLIPConfig, *, dense: Dense = "final") -> CLIP:
         dim=config.dim,
         activation=config.activation,
     )
-    return CLIP(visual=visual, text=text, dim=config.dim)
 
 
 VITB16 = CLIPConfig()
@@ -132,6 +177,8 @@ VITL14 = replace(
     VITB16, dim=768, patch_size=14, vision_width=1024, vision_layers=24, text_width=768
 )
 VITL14_336 = replace(VITL14, image_size=336)
+RN50 = CLIPResNetConfig()
+RN101 = replace(RN50, dim=512, vision_layers=(3, 4, 23, 3))
 
 
 def clip_vitb16(*, dense: Dense = "final") -> CLIP:
@@ -152,6 +199,16 @@ def clip_vitl14(*, dense: Dense = "final") -> CLIP:
 def clip_vitl14_336(*, dense: Dense = "final") -> CLIP:
     """CLIP ViT-L/14@336px, untrained: 428 million parameters, images of 336 pixels."""
     return build_clip(VITL14_336, dense=dense)
+
+
+def clip_rn50(*, dense: ResNetDense = "value") -> CLIP:
+    """CLIP RN50, untrained: 102 million parameters, images of 224 pixels."""
+    return build_clip_resnet(RN50, dense=dense)
+
+
+def clip_rn101(*, dense: ResNetDense = "value") -> CLIP:
+    """CLIP RN101, untrained: 120 million parameters, images of 224 pixels."""
+    return build_clip_resnet(RN101, dense=dense)
 
 
 def centre_crop(image: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "S S 3"]:

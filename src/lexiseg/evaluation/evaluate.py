@@ -13,7 +13,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from lexiseg.data.referring import ReferringDataset, ReferringSample
 from lexiseg.data.semantic import SemanticDataset, SemanticSample
@@ -27,7 +26,7 @@ from lexiseg.evaluation.metrics import (
     referring_scores,
 )
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
-from lexiseg.segmenter import Segmenter
+from lexiseg.segmenter import Segmenter, expression_background
 
 Scores = SemanticScores | ReferringScores
 
@@ -148,7 +147,8 @@ class ReferringEvaluation:
 
     A segmenter whose model judges each label alone, or scores it by itself, gives the pixels that
     reach its threshold; where labels compete by softmax, those where the expression wins against
-    ``background``. A background name that is the expression itself is left out.
+    ``background``. A background name that is the expression itself is left out. See
+    :meth:`Segmenter.refer`.
 
     Args:
         segmenter: the model with its protocol.
@@ -168,15 +168,7 @@ class ReferringEvaluation:
         self.segmenter = segmenter
         self.dataset = dataset
         self.boundary = boundary
-        given, model = Background.of(background), segmenter.model
-        if given == Background() and model.exclusive:
-            competes = model.activation == "softmax"
-            given = (
-                Background(names=("background",))
-                if competes
-                else Background(threshold=model.threshold)
-            )
-        self.background = given
+        self.background = expression_background(segmenter.model, Background.of(background))
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -196,8 +188,8 @@ class ReferringEvaluation:
     def count(self, sample: ReferringSample) -> Item:
         """Of each expression, intersection and union; and those of the boundaries."""
         rows = []
-        for expression in sample.expressions:
-            predicted = self._segment(sample.image, expression)
+        found = self.segmenter.refer(sample.image, sample.expressions, background=self.background)
+        for predicted in found.masks:
             row = list(overlap(predicted, sample.mask))
             if self.boundary:
                 both, called, true = boundary_counts(
@@ -218,14 +210,6 @@ class ReferringEvaluation:
         if not self.boundary:
             return scores
         return replace(scores, boundary_iou=referring_scores([row[2:] for row in rows]).mean_iou)
-
-    def _segment(
-        self, image: UInt8[np.ndarray, "H W 3"], expression: str
-    ) -> Bool[np.ndarray, "H W"]:
-        labels = LabelSet((expression,), ((expression,),))
-        others = tuple(n for n in self.background.names if n.casefold() != expression.casefold())
-        background = replace(self.background, names=others)
-        return self.segmenter(image, labels, background=background).mask(labels.labels[0])
 
 
 Evaluation = SemanticEvaluation | ReferringEvaluation

@@ -1,0 +1,81 @@
+"""The projector: the sentence as a kernel on the pixels (section 3.3), and the contrastive loss."""
+
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lexiseg.methods.cris.neck import ConvNormReLU
+
+Targets = Literal["soft", "hard"]
+
+KERNEL = 3
+
+
+class Projector(nn.Module):
+    """Pixels and sentence brought together (eq. 8), on a grid four times as fine.
+
+    Args:
+        dim: channels of the decoder's cells.
+        state_width: channels of the sentence's state.
+    """
+
+    def __init__(self, *, dim: int, state_width: int) -> None:
+        super().__init__()
+        self.width = dim // 2
+        self.conv1 = ConvNormReLU(dim, dim, KERNEL)
+        self.conv2 = ConvNormReLU(dim, self.width, KERNEL)
+        self.conv3 = nn.Conv2d(self.width, self.width, 1)
+        self.kernel = nn.Linear(state_width, self.width * KERNEL * KERNEL + 1)
+
+    def forward(
+        self, cells: Float[Tensor, "B D h w"], state: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B 1 H W"]:
+        """Logits of each map for the sentence of its row."""
+        pixels = self.conv3(self.conv2(_doubled(self.conv1(_doubled(cells)))))
+        # One group a pair: each map is convolved with the kernel of its own sentence.
+        weights, bias = self.kernel(state).split([self.width * KERNEL * KERNEL, 1], dim=1)
+        weights = rearrange(weights, "B (C i j) -> B C i j", i=KERNEL, j=KERNEL)
+        flat = rearrange(pixels, "B C H W -> 1 (B C) H W")
+        logits = F.conv2d(flat, weights, bias[:, 0], padding=KERNEL // 2, groups=len(state))
+        return rearrange(logits, "1 B H W -> B 1 H W")
+
+
+def text_to_pixel_loss(
+    logits: Float[Tensor, "B T h w"],
+    masks: Float[Tensor, "B T H W"],
+    *,
+    targets: Targets = "soft",
+) -> Float[Tensor, ""]:
+    """Text-to-pixel contrast (eq. 9 and 10): pixels of the object near the sentence, others far.
+
+    With the similarity as a logit, that is binary cross-entropy; its mean is over all pixels.
+
+    Args:
+        logits: of a sentence at each pixel.
+        masks: 1 where the sentence's object is, 0 elsewhere, and between on the edges of a mask
+            that was resized; brought to the logits' grid by nearest neighbour, as published.
+        targets: "soft" takes edges as they come, as published; "hard" rounds them.
+
+    Raises:
+        ValueError: no such targets.
+    """
+    if targets not in get_args(Targets):
+        raise ValueError(f"targets={targets!r} is not known; choose one of {get_args(Targets)}")
+    small = mask_targets(masks, (logits.shape[2], logits.shape[3]))
+    if targets == "hard":
+        small = (small >= 0.5).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, small)
+
+
+def mask_targets(
+    masks: Float[Tensor, "B T H W"], grid: tuple[int, int]
+) -> Float[Tensor, "B T h w"]:
+    """Masks on the grid of the logits, by nearest neighbour."""
+    return F.interpolate(masks, size=grid, mode="nearest")
+
+
+def _doubled(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
