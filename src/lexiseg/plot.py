@@ -113,6 +113,41 @@ def overlay(
     return result
 
 
+# From the smallest value to the largest, even steps apart.
+_HEAT = np.array(
+    [(49, 54, 149), (116, 173, 209), (254, 224, 144), (244, 109, 67), (165, 0, 38)], np.float32
+)
+
+
+def heat(
+    image: UInt8[np.ndarray, "H W 3"], values: Float[np.ndarray, "H W"], *, opacity: float = 0.6
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture, tinted blue where a map has its smallest value to red where the largest.
+
+    Args:
+        image: RGB.
+        values: of any range; a flat map is blue.
+        opacity: weight of the colour, 0 to 1.
+    """
+    low, high = float(values.min()), float(values.max())
+    place = (values - low) / (high - low if high > low else 1.0) * (len(_HEAT) - 1)
+    before = np.clip(place.astype(int), 0, len(_HEAT) - 2)
+    part = (place - before)[..., None].astype(np.float32)
+    colour = _HEAT[before] * (1 - part) + _HEAT[before + 1] * part
+    return (image * np.float32(1 - opacity) + colour * np.float32(opacity)).round().astype(np.uint8)
+
+
+def draw_points(
+    picture: UInt8[np.ndarray, "H W 3"], points: Float[np.ndarray, "_ 2"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """White dots with a black rim at x and y in pixels."""
+    canvas = Image.fromarray(picture)
+    draw, radius = ImageDraw.Draw(canvas), max(3, round(max(canvas.size) / 100))
+    for x, y in points.tolist():
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), "white", "black", 2)
+    return np.array(canvas)
+
+
 def _borders(label_map: Shaped[np.ndarray, "H W"]) -> Shaped[np.ndarray, "H W"]:
     """True where the neighbour to the right or below has another label."""
     borders = np.zeros(label_map.shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""Segmenter: a picture and labels in, a Segmentation out."""
+"""Segmenter: a picture and labels in, a Segmentation out; or expressions in, a Referral out."""
 
 import os
 import threading
@@ -8,20 +8,23 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt, UInt8
+from jaxtyping import Bool, Float, Int64, UInt, UInt8
 from torch import Tensor
 
 from lexiseg import hub, registry
+from lexiseg.explanation import ExplainedView, Explanation
 from lexiseg.images import MAX_PIXELS, ImageError, ImageSource, read_image, source_name
-from lexiseg.methods.base import Protocol, SegmentationModel, Texts
+from lexiseg.methods.base import Protocol, SegmentationModel, Texts, View
 from lexiseg.prompts import (
     Background,
     BackgroundLike,
     LabelSet,
     LabelsLike,
     build_prompts,
+    check_name,
     template_set,
 )
+from lexiseg.referral import Referral
 from lexiseg.result import Segmentation, none_index
 from lexiseg.tiling import activate, sliding_scores
 from lexiseg.weights import read_metadata
@@ -160,6 +163,77 @@ class Segmenter:
         prompts = self.prompts(label_set, mode)
         return self._run(images, label_set, mode, prompts, scores, batch_size)
 
+    def refer(
+        self,
+        image: ImageSource,
+        expressions: Sequence[str],
+        *,
+        background: BackgroundLike | Background = None,
+    ) -> Referral:
+        """Find what each expression names in one picture, each by itself; masks may overlap.
+
+        A model that judges each text alone, such as CRIS, looks at the picture once. Where texts
+        compete, each expression is a call of its own.
+
+        Args:
+            image: as in a call.
+            expressions: such as "the dog on the left"; commas and bars mean nothing special.
+            background: None: the pixels that reach the model's threshold, or, where labels compete
+                by softmax, those where the expression wins against "background". A number: those
+                that reach it. Names: those where the expression wins against them.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            ValueError: an expression or the background is not as it must be.
+        """
+        if isinstance(expressions, str):
+            raise TypeError(f"one string came, {expressions!r}; give a list of expressions")
+        rule = expression_background(self.model, Background.of(background))
+        tidy = tuple(expression.strip() for expression in expressions)
+        if not tidy:
+            raise ValueError(
+                "no expressions came; give at least one, such as 'the dog on the left'"
+            )
+        for expression in tidy:
+            check_name(expression, kind="expression")
+        once: dict[str, str] = {}
+        for expression in tidy:
+            once.setdefault(expression.casefold(), expression)
+        asked = LabelSet(tuple(once.values()), tuple((each,) for each in once.values()))
+        pixels = read_image(image, max_pixels=self.max_pixels)
+        found = dict(self._refer(pixels, asked, rule))
+        masks = [found[once[expression.casefold()]] for expression in tidy]
+        return Referral(
+            expressions=tidy,
+            masks=np.stack([mask for mask, _ in masks]),
+            scores=np.array([score for _, score in masks], dtype=np.float32),
+            image=pixels,
+            source=source_name(image),
+        )
+
+    def explain(self, image: ImageSource, labels: LabelsLike | LabelSet) -> Explanation:
+        """What the model saw on the way to its masks, step by step and label by label.
+
+        The whole picture is looked at once, without windows. Methods differ in what they can tell;
+        every one gives at least its logits.
+
+        Args:
+            image: as in a call.
+            labels: as in a call.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            ValueError: the labels are not as they must be.
+        """
+        label_set = LabelSet.of(labels)
+        pixels = read_image(image, max_pixels=self.max_pixels)
+        self._check_prepared_size(pixels.shape[0], pixels.shape[1])
+        with torch.inference_mode():
+            texts = self._texts(self.prompts(label_set, Background()))
+            prepared = self.protocol.preprocess(pixels)[None].to(self.device)
+            views = tuple(_as_arrays(view) for view in self.model.views(prepared, texts))
+        return Explanation(label_set.labels, views, pixels)
+
     def prompts(self, labels: LabelSet, background: Background) -> list[list[str]]:
         """The sentences that are encoded, of each label and then of each background name."""
         named = background.join(labels)
@@ -194,6 +268,23 @@ class Segmenter:
                     image=image,
                     source=source,
                 )
+
+    def _refer(
+        self, pixels: UInt8[np.ndarray, "H W 3"], asked: LabelSet, rule: Background
+    ) -> Iterator[tuple[str, tuple[Bool[np.ndarray, "H W"], float]]]:
+        """Each expression with its mask and its score."""
+        if not self.model.exclusive and not rule.names:
+            threshold = self.model.threshold if rule.threshold is None else rule.threshold
+            result = self(pixels, asked, background=rule, scores=True)
+            assert result.scores is not None
+            for expression, scores in zip(asked.labels, result.scores, strict=True):
+                yield expression, _held(scores >= threshold, scores)
+            return
+        for expression in asked.labels:
+            names = tuple(n for n in rule.names if n.casefold() != expression.casefold())
+            alone = LabelSet((expression,), ((expression,),))
+            result = self(pixels, alone, background=replace(rule, names=names))
+            yield expression, _held(result.mask(expression), result.confidence)
 
     def _batches(
         self, images: Iterable[ImageSource], batch_size: int
@@ -286,6 +377,24 @@ class Segmenter:
         return best, winner, kept
 
 
+def _as_arrays(view: View) -> ExplainedView:
+    return ExplainedView(
+        view.name,
+        view.maps.float().cpu().numpy(),
+        tuple(points.cpu().numpy() for points in view.points),
+        tuple(masks.cpu().numpy() for masks in view.masks),
+    )
+
+
+def expression_background(model: SegmentationModel, given: Background) -> Background:
+    """When a pixel is none of an expression's: what was given, or what the kind of model needs."""
+    if given != Background() or not model.exclusive:
+        return given
+    if model.activation == "softmax":
+        return Background(names=("background",))
+    return Background(threshold=model.threshold)
+
+
 def choose_device(device: str | torch.device | None = None) -> torch.device:
     """The device that is asked for; None and "auto" are CUDA, else Apple's MPS, else the CPU.
 
@@ -307,6 +416,13 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     if not available.get(chosen.type, True):
         raise ValueError(f"device {str(device)!r} is not available; here are auto, {here}")
     return chosen
+
+
+def _held(
+    mask: Bool[np.ndarray, "H W"], scores: Float[np.ndarray, "H W"]
+) -> tuple[Bool[np.ndarray, "H W"], float]:
+    """A mask, and the mean score of its pixels."""
+    return mask, float(scores[mask].mean()) if mask.any() else 0.0
 
 
 def _arch_of_file(path: str | os.PathLike[str]) -> str:

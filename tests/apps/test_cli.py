@@ -76,6 +76,18 @@ def test_json_is_one_object_per_photo(flag_file: Path, run: Run, flag: np.ndarra
             assert Path(path).is_file()
 
 
+def test_what_the_model_saw_is_drawn(flag_file: Path, run: Run, tmp_path: Path) -> None:
+    words = ("segment", flag_file, "--labels", "red, sea|blue", "--explain", tmp_path / "why")
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "why" / flag_file.stem
+    assert json.loads(result.stdout)["files"]["explain"] == str(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "01_red_01_logits.png",
+        "02_sea_01_logits.png",
+    ]
+
+
 def test_folders_with_bad_files(run: Run, flag_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from lexiseg.encoders.clip import CLIPConfig, build_clip
+from lexiseg.encoders.clip import CLIPConfig, CLIPResNetConfig, build_clip, build_clip_resnet
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
 from lexiseg.images import Preprocess
 from lexiseg.methods.base import Protocol, SegmentationModel, Texts
 from lexiseg.methods.catseg import CATSeg, CATSegConfig, clip_protocols
+from lexiseg.methods.cris import CRIS, CRISConfig, cris_protocols
+from lexiseg.methods.escnet import ESCNet, ESCNetConfig, escnet_protocols
 from lexiseg.methods.maskclip import MaskCLIP
 from lexiseg.registry import builder_of
 from lexiseg.tiling import activate, sliding_scores
@@ -46,9 +48,47 @@ TINY_CATSEG = CATSegConfig(
 )
 
 
+TINY_CLIP_RESNET = CLIPResNetConfig(
+    dim=16, image_size=64, vision_width=8, vision_layers=(1, 1, 1, 1), text_width=64, text_layers=1
+)
+TINY_CRIS = CRISConfig(
+    image_widths=(64, 128, 16),
+    neck_widths=(16, 64, 32),
+    state_width=16,
+    layers=1,
+    heads=2,
+    hidden=64,
+)
+
+
+def tiny_cris(config: CRISConfig = TINY_CRIS) -> CRIS:
+    encoder = build_clip_resnet(TINY_CLIP_RESNET, dense="spatial")
+    return CRIS(encoder, config, protocols=cris_protocols(64), class_chunk=2)
+
+
 def tiny_catseg(config: CATSegConfig = TINY_CATSEG) -> CATSeg:
     protocols = clip_protocols(32, patch=8)
     return CATSeg(build_clip(TINY_CLIP, dense="catseg"), config, protocols=protocols)
+
+
+TINY_ESCNET = ESCNetConfig(
+    intermediates=(0, 1),
+    guidance_widths=(64, 64),
+    guidance_projected=(4, 4),
+    decoder_widths=(16, 16),
+    blocks=2,
+    sam_width=32,
+    sam_heads=4,
+    sam_hidden=64,
+    hidden=16,
+    heads=2,
+    window=4,
+)
+
+
+def tiny_escnet(config: ESCNetConfig = TINY_ESCNET) -> ESCNet:
+    protocols = escnet_protocols(32, patch=8)
+    return ESCNet(build_clip(TINY_CLIP, dense="catseg"), config, protocols=protocols)
 
 
 def tiny_maskclip() -> MaskCLIP:
@@ -74,10 +114,21 @@ def tiny_catseg_lite() -> CATSeg:
     return CATSeg(tiny_lite(), full.config, protocols=full.protocols, templates=("{}",))
 
 
+def tiny_escnet_lite() -> ESCNet:
+    with torch.device("meta"):
+        full = builder_of("escnet_lite")()
+    return ESCNet(tiny_lite(), full.config, protocols=full.protocols, templates=("{}",))
+
+
 TINY: dict[str, Callable[[], SegmentationModel]] = {
     "catseg_lite": tiny_catseg_lite,
     "catseg_vitb16": tiny_catseg,
     "catseg_vitl14": tiny_catseg,
+    "cris_r101": tiny_cris,
+    "cris_r50": tiny_cris,
+    "escnet_lite": tiny_escnet_lite,
+    "escnet_vitb16": tiny_escnet,
+    "escnet_vitl14": tiny_escnet,
     "maskclip_lite": tiny_maskclip_lite,
     "maskclip_vitb16": tiny_maskclip,
 }

@@ -1,10 +1,9 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from lexiseg.data.mixture import TrainingSample
+from lexiseg.data.mixture import Taught, TrainingSample
 from lexiseg.data.semantic import IGNORE_INDEX
 from lexiseg.encoders.lite import Lite
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
@@ -13,9 +12,10 @@ from lexiseg.training.objectives import (
     FewNames,
     HeadObjective,
     LiteObjective,
-    choose_names,
+    hardest_names,
     image_label_loss,
     name_weights,
+    overlap_loss,
     weighted_cross_entropy,
 )
 from lexiseg.training.run import Batch
@@ -32,6 +32,22 @@ def label_map(*ids, size=32):
     for row, index in enumerate(ids):
         labels[row * 8 : row * 8 + 8] = index
     return labels
+
+
+class Same(torch.utils.data.Dataset):
+    """One picture again and again."""
+
+    def __init__(self, sample):
+        self.sample = sample
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        return self.sample
+
+
+FIFTY = sample(label_map(1), tuple(f"n{i}" for i in range(50)))
 
 
 def test_ignored_pixels_say_nothing():
@@ -74,7 +90,7 @@ def test_a_whole_image_name_is_found_by_its_best_patches():
 def test_all_shown_names_are_kept_and_labels_follow(at_most):
     names = tuple(f"n{i}" for i in range(20))
     labels = label_map(17, 4)
-    chosen = choose_names(sample(labels, names), at_most, np.random.default_rng(0))
+    chosen = FewNames(Same(sample(labels, names)), at_most=at_most, seed=0)[0]
     moved, kept = chosen.label_map, chosen.class_names
     assert {"n17", "n4"} <= set(kept)
     assert len(kept) == max(2, at_most)
@@ -86,7 +102,7 @@ def test_all_shown_names_are_kept_and_labels_follow(at_most):
 
 
 def test_the_whole_image_name_is_kept():
-    chosen = choose_names(sample(label_map(), image_label=2), 3, np.random.default_rng(0))
+    chosen = FewNames(Same(sample(label_map(), image_label=2)), at_most=3, seed=0)[0]
     assert chosen.class_names[chosen.image_label] == "sky"
 
 
@@ -94,31 +110,18 @@ def test_label_maps_of_16_bits_are_narrowed():
     names = tuple(f"n{i}" for i in range(300))
     labels = torch.tensor([[299, 255], [65535, 0]])
     wide = TrainingSample(torch.zeros(3, 2, 2), labels, names, None, 65535)
-    chosen = choose_names(wide, 4, np.random.default_rng(0))
+    chosen = FewNames(Same(wide), at_most=4, seed=0)[0]
     assert len(chosen.class_names) == 4
     named = [chosen.class_names[i] for i in chosen.label_map[labels != 65535]]
     assert named == ["n299", "n255", "n0"]
     assert chosen.label_map[1, 0] == chosen.ignore_index == 65535
 
 
-class Same(torch.utils.data.Dataset):
-    """One picture again and again."""
-
-    def __init__(self):
-        self.sample = sample(label_map(1), tuple(f"n{i}" for i in range(50)))
-
-    def __len__(self):
-        return 9
-
-    def __getitem__(self, index):
-        return self.sample
-
-
 def test_names_depend_on_the_seed_and_the_index_alone():
-    few = FewNames(Same(), at_most=5, seed=1)
+    few = FewNames(Same(FIFTY), at_most=5, seed=1)
     assert len(few) == 9
-    assert few[3].class_names == FewNames(Same(), at_most=5, seed=1)[3].class_names
-    others = {few[4].class_names, FewNames(Same(), at_most=5, seed=2)[3].class_names}
+    assert few[3].class_names == FewNames(Same(FIFTY), at_most=5, seed=1)[3].class_names
+    others = {few[4].class_names, FewNames(Same(FIFTY), at_most=5, seed=2)[3].class_names}
     assert few[3].class_names not in others
 
 
@@ -126,7 +129,7 @@ def test_names_depend_on_the_seed_and_the_index_alone():
 def test_the_loss_of_a_batch_is_the_mean_of_its_parts(kind):
     torch.manual_seed(0)
     if kind == "head":
-        objective = HeadObjective(Linear(), NAMES)
+        objective = HeadObjective(Linear(), rainbow, NAMES)
     else:  # eval: batch norms must not mix the samples
         encoder = Lite(text=MiniLM(MiniLMConfig(layers=1)))
         objective = LiteObjective(encoder, NAMES, (["dog", "sky"], torch.randn(2, 8))).eval()
@@ -166,7 +169,7 @@ def test_the_encoder_learns_one_batch():
     totals = []
     for _ in range(8):
         losses = objective(batch)
-        assert set(losses) == {"likeness", "dense", "image", "teacher"}
+        assert set(losses) == {"likeness", "dense", "overlap", "image", "teacher"}
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         total.backward()
@@ -190,12 +193,56 @@ class Linear(SegmentationModel):
         return torch.einsum("bchw,tc->bthw", self.layer(images), texts.features)
 
 
+def rainbow(images):
+    """Patch features: the pixels, and two of their channels again."""
+    return torch.cat([images, images[:, :2]], dim=1)
+
+
+def test_absent_names_are_those_that_the_encoder_finds():
+    names = tuple(f"n{i}" for i in range(12))
+    likeness = torch.arange(12.0)
+    chosen = hardest_names(sample(label_map(11, 3), names), likeness, 6, 2)
+    assert chosen.class_names == ("n3", "n11", "n10", "n9", "n0", "n1")
+    assert chosen.label_map[0, 0] == 1
+    assert hardest_names(sample(label_map(2, 3), names), likeness, 1, 2).class_names == ("n2", "n3")
+
+
+def test_a_head_is_scored_against_hard_names():
+    names = tuple(f"n{i}" for i in range(40))
+    objective = HeadObjective(Linear(), rainbow, names, at_most=6, hard=4)
+    one = sample(label_map(1), names)
+    chosen = objective._chosen(Batch([one]))[0]
+    cost = torch.einsum(
+        "dn,td->tn",
+        torch.nn.functional.normalize(torch.cat([one.image, one.image[:2]]).flatten(1), dim=0),
+        objective.texts,
+    ).amax(dim=1)
+    hardest = [f"n{i}" for i in cost.argsort(descending=True).tolist() if i != 1][:4]
+    assert list(chosen.class_names[:5]) == ["n1", *hardest]
+    assert len(chosen.class_names) == 6
+
+
+def test_overlap_of_regions():
+    labels = torch.zeros(4, 4, dtype=torch.long)
+    labels[:2] = 1
+    sure = 50.0 * torch.nn.functional.one_hot(labels, 3).permute(2, 0, 1).float()
+    names = ("background", "dog", "sky")
+    assert overlap_loss(sure, labels, names) == pytest.approx(0, abs=1e-6)
+    # All of it called dog: twice the 8 pixels in common over 16 + 8.
+    wrong = torch.zeros(3, 4, 4)
+    wrong[1] = 50.0
+    assert overlap_loss(wrong, labels, names) == pytest.approx(1 - 16 / 24, abs=1e-6)
+    labels[2:] = 255  # nobody's pixels count neither way
+    assert overlap_loss(wrong, labels, names) == pytest.approx(0, abs=1e-6)
+    assert overlap_loss(wrong, torch.zeros_like(labels), names) == 0
+
+
 def test_a_head_gets_gradients_from_every_kind_of_sample():
     torch.manual_seed(0)
     model = Linear()
-    objective = HeadObjective(model, NAMES)
+    objective = HeadObjective(model, rainbow, NAMES)
     losses = objective(Batch([sample(label_map(0, 1)), sample(label_map(), image_label=3)]))
-    assert set(losses) == {"dense", "each", "image"}
+    assert set(losses) == {"dense", "each", "overlap", "image"}
     for loss in losses.values():
         model.zero_grad()
         loss.backward(retain_graph=True)
@@ -210,8 +257,8 @@ def test_the_encoder_learns_what_a_teacher_sees():
     seen = torch.zeros(64, 64, dtype=torch.long)
     seen[:, 32:] = 1
     unlabelled = sample(label_map(size=64))
-    shown = replace(unlabelled, teacher_map=seen, teacher_names=("cat", NAMES[0]))
-    unsure = replace(shown, teacher_map=torch.full((64, 64), IGNORE_INDEX))
+    shown = replace(unlabelled, taught=(Taught(seen, ("cat", NAMES[0])),))
+    unsure = replace(shown, taught=(Taught(torch.full((64, 64), IGNORE_INDEX), ("cat", NAMES[0])),))
     assert objective(Batch([unsure]))["teacher"] == 0
     optimizer = torch.optim.AdamW((p for p in encoder.parameters() if p.requires_grad), lr=3e-3)
     losses = []

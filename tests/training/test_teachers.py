@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from lexiseg.training.teachers import TEACHER_NAMES, UNSURE, DeepLabTeacher, TeacherLabels
+from lexiseg.training.teachers import (
+    TEACHER_NAMES,
+    UNSURE,
+    DeepLabTeacher,
+    ImageNetTeacher,
+    TeacherLabels,
+)
 
 WIDTHS = (16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320)
 
@@ -72,7 +79,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         DeepLabTeacher.read(tmp_path / "weights.npz")
 
 
-def test_a_photograph_is_labelled_once() -> None:
+def test_a_photograph_is_labelled_once(tmp_path: Path) -> None:
     calls = []
 
     class Counting(DeepLabTeacher):
@@ -80,10 +87,61 @@ def test_a_photograph_is_labelled_once() -> None:
             calls.append(sure)
             return np.full(image.shape[:2], 7, np.uint8)
 
-    labels = TeacherLabels(Counting({}), sure=0.7)
+    def labels(sure: float, bias: float = 0.0) -> TeacherLabels:
+        return TeacherLabels(Counting({"bias": torch.tensor(bias)}), tmp_path, sure=sure)
+
     one, other = np.zeros((2, 6, 5, 3), np.uint8)
     other = other + 1
     for image in (one, other, one):
-        np.testing.assert_array_equal(labels(image), np.full((6, 5), 7))
+        found = labels(0.7)(image)
+        np.testing.assert_array_equal(found, np.full((6, 5), 7))
+        assert found.dtype == np.uint8
     assert calls == [0.7, 0.7]
-    assert labels.names == TEACHER_NAMES
+    assert labels(0.7).names == TEACHER_NAMES
+    labels(0.8)(one)  # surer, or of other weights: computed again
+    labels(0.7, bias=1.0)(one)
+    assert calls == [0.7, 0.7, 0.8, 0.7]
+
+
+@pytest.fixture(scope="module")
+def imagenet() -> ImageNetTeacher:
+    """A classifier that reads the first channel of the last map, whatever the backbone."""
+    torch.manual_seed(0)
+
+    class Channel(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :1]
+
+    classify = nn.Linear(1, 3)
+    with torch.no_grad():
+        classify.weight.copy_(torch.tensor([[9.0], [0.0], [-9.0]]))
+        classify.bias.zero_()
+    names = [["crane", "wader"], ["tench"], ["crane", "derrick"]]
+    return ImageNetTeacher(Plain(), Channel(), classify, names)
+
+
+class Plain(nn.Module):
+    """Stands for a backbone: the image's brightness at a thirty-second of its size, 6 or 0."""
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [F.avg_pool2d((images[:, :1] > 0).float() * 6, 32)]
+
+
+def test_a_classifier_labels_each_place_by_itself(imagenet: ImageNetTeacher) -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:, 48:] = 255
+    labels = imagenet.label(image, sure=0.9)
+    assert labels.dtype == np.uint16
+    assert (labels[:, :40] == 65535).all()  # a third for each name: not sure
+    assert (labels[:, 56:] == 0).all()
+
+
+def test_names_that_occur_twice_are_one(imagenet: ImageNetTeacher) -> None:
+    assert imagenet.names == ("crane", "tench")
+    assert imagenet._position.tolist() == [0, 1, 0]
+    assert imagenet.synonyms["crane"] == ("wader", "derrick")
+
+
+def test_missing_names_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"labels\.txt is missing: the names of the recipe's"):
+        ImageNetTeacher.read(tmp_path / "labels.txt")

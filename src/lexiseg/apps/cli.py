@@ -13,6 +13,7 @@ import typer
 from lexiseg.apps.data import app as data
 from lexiseg.apps.evaluate import evaluate
 from lexiseg.apps.files import expand, output_names
+from lexiseg.apps.refer import refer
 from lexiseg.apps.terminal import (
     FAILED,
     complain,
@@ -43,6 +44,9 @@ app.add_typer(data, name="data")
 app.command(epilog="Example: `lexiseg evaluate catseg_lite maskclip_lite my_photos --split val`")(
     evaluate
 )
+app.command(
+    epilog='Example: `lexiseg refer photo.jpg "the dog on the left" --model cris_r50=cris.pth`'
+)(refer)
 app.command(epilog="Example: `lexiseg train catseg_lite --data photos --out runs/catseg_lite`")(
     train
 )
@@ -102,6 +106,13 @@ def segment(
             'label must reach, or names of what else there is, such as "wall|floor".'
         ),
     ] = "off",
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for pictures of what the model saw on the way, made if need be: a folder "
+            "for each photo, a picture for each label and step."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
     ] = False,
@@ -114,6 +125,8 @@ def segment(
     label_set, mode = _read_labels(labels, background)
     segmenter = load_segmenter(model)
     make_folder(out)
+    if explain is not None:
+        make_folder(explain)
     files, failed = expand(photos)
     names = output_names(files, out)
     with progress(len(files), "segmenting") as advance, warnings.catch_warnings():
@@ -122,6 +135,9 @@ def segment(
             try:
                 result = segmenter(file, label_set, background=mode)
                 written = result.save(out, names[file])
+                if explain is not None:
+                    written["explain"] = explain / names[file]
+                    segmenter.explain(file, label_set).save(written["explain"])
                 report = partial(_show, result, written, as_json)
             except (ValueError, OSError, RuntimeError, MemoryError) as error:
                 report, failed = partial(complain, reason(file, error)), True

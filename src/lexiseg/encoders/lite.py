@@ -21,7 +21,7 @@ from lexiseg.encoders.minilm import MiniLM
 from lexiseg.images import Preprocess
 
 LITE_PREPROCESS = Preprocess(
-    mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), longest=384, shorter=384, multiple=32
+    mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), longest=448, shorter=448, multiple=32
 )
 
 # (expansion, channels, blocks, stride, kernel) of each stage, EfficientNet-B0's table.
@@ -123,6 +123,11 @@ class EfficientNetLite(nn.Module):
             blocks = [InvertedResidual(before, width, expansion, kernel, stride)]
             blocks += [InvertedResidual(width, width, expansion, kernel) for _ in range(count - 1)]
             self.stages.append(nn.Sequential(*blocks))
+
+    def freeze(self, stages: int) -> None:
+        """Keep the stem and the first stages as they are in training."""
+        for part in (self.stem, *self.stages[:stages]):
+            part.requires_grad_(False)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """The last map of each stride, the finest first."""

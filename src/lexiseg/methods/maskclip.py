@@ -16,7 +16,7 @@ from lexiseg.encoders.checkpoints import OPENAI
 from lexiseg.encoders.checkpoints import from_published as clip_from_published
 from lexiseg.encoders.clip import MEAN, STD, clip_vitb16
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
-from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, complete
 from lexiseg.images import Preprocess
 from lexiseg.layers.cost import cosine_cost
 from lexiseg.methods.base import (
@@ -27,6 +27,7 @@ from lexiseg.methods.base import (
     Tiling,
 )
 from lexiseg.registry import register_model
+from lexiseg.weights import metadata_of
 
 
 class MaskCLIP(SegmentationModel):
@@ -68,7 +69,8 @@ class MaskCLIP(SegmentationModel):
             return dict(state)
         if not isinstance(self.encoder, Lite):
             state = clip_from_published(state)
-        return {f"encoder.{key}": value for key, value in state.items()}
+        ours = {f"encoder.{key}": value for key, value in state.items()}
+        return complete(ours, self.encoder, metadata_of(state))
 
 
 @register_model

@@ -1,7 +1,6 @@
 """What the bundled models minimise, each a function of a batch of training samples."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,9 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lexiseg.data.mixture import TrainingSample
+from lexiseg.data.mixture import Taught, TrainingSample, some_ids
 from lexiseg.data.semantic import IGNORE_INDEX
 from lexiseg.encoders.lite import Lite
+from lexiseg.layers.cost import cosine_cost
 from lexiseg.methods.base import SegmentationModel, Texts
 from lexiseg.training.losses import masked_bce
 from lexiseg.training.run import Batch
@@ -25,6 +25,7 @@ class LiteObjective(nn.Module):
 
     * ``dense``: each labelled pixel is classified among its picture's own names. "background" is
       what nobody labelled, so it counts less, and rare names count more.
+    * ``overlap``: the same pixels as regions; see :func:`overlap_loss`.
     * ``image``: the picture's one name is found by its best-matching patches.
     * ``teacher``: each pixel of which a teacher is sure is classified among the names it knows.
     * ``likeness``: names are as alike as a teacher finds them (relational distillation, Park et
@@ -39,6 +40,7 @@ class LiteObjective(nn.Module):
         likeness_names: names compared in a step.
         teacher_weight: weight of the teacher's loss.
         teacher_background_weight: weight of a pixel that the teacher calls "background".
+        overlap_weight: weight of the overlap loss; 0 leaves it out.
     """
 
     sentences: Tensor
@@ -56,6 +58,7 @@ class LiteObjective(nn.Module):
         likeness_names: int = 384,
         teacher_weight: float = 0.5,
         teacher_background_weight: float = 0.4,
+        overlap_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -65,6 +68,7 @@ class LiteObjective(nn.Module):
         self.likeness_names = likeness_names
         self.teacher_weight = teacher_weight
         self.teacher_background_weight = teacher_background_weight
+        self.overlap_weight = overlap_weight
         with torch.no_grad():
             fixed = {
                 "sentences": encode_in_chunks(encoder, names),
@@ -82,17 +86,20 @@ class LiteObjective(nn.Module):
             patches = F.normalize(patches.float(), dim=1)
             texts = F.normalize(self.encoder.text_projection(self.sentences), dim=-1)
             nothing = texts.sum() * 0
-            losses = dict.fromkeys(("dense", "image", "teacher"), nothing)
+            losses = dict.fromkeys(("dense", "overlap", "image", "teacher"), nothing)
             for sample, features in zip(batch, patches, strict=True):
                 logits = self._logits(features, texts, sample.class_names)
                 if sample.image_label is None:
-                    losses["dense"] = losses["dense"] + self._dense(logits, sample)
+                    dense, overlap = self._dense(logits, sample)
+                    losses["dense"] = losses["dense"] + dense
+                    losses["overlap"] = losses["overlap"] + overlap
                 else:
                     whole = image_label_loss(logits, sample.image_label)
                     losses["image"] = losses["image"] + whole
-                if sample.teacher_map is not None:
-                    logits = self._logits(features, texts, sample.teacher_names)
-                    losses["teacher"] = losses["teacher"] + self._teacher(logits, sample)
+                for taught in sample.taught:
+                    logits = self._logits(features, texts, taught.class_names)
+                    seen = self._teacher(logits, taught, sample.ignore_index)
+                    losses["teacher"] = losses["teacher"] + seen
             losses = {name: total / len(batch) for name, total in losses.items()}
             losses["likeness"] = self.likeness_weight * self._likeness(batch)
         return losses
@@ -103,18 +110,21 @@ class LiteObjective(nn.Module):
         rows = [self.rows[name] for name in names]
         return self.encoder.logit_scale.exp() * torch.einsum("dhw,td->thw", features, texts[rows])
 
-    def _dense(self, logits: Float[Tensor, "T h w"], sample: TrainingSample) -> Tensor:
+    def _dense(
+        self, logits: Float[Tensor, "T h w"], sample: TrainingSample
+    ) -> tuple[Tensor, Tensor]:
         # One label out of 4 x 4 pixels is enough for patches of 8.
         labels = sample.label_map[2::4, 2::4]
-        return weighted_cross_entropy(
-            logits, labels, sample.class_names, self.background_weight, sample.ignore_index
-        )
+        names, ignored = sample.class_names, sample.ignore_index
+        dense = weighted_cross_entropy(logits, labels, names, self.background_weight, ignored)
+        if not self.overlap_weight:
+            return dense, torch.zeros_like(dense)
+        return dense, self.overlap_weight * overlap_loss(logits, labels, names, ignored)
 
-    def _teacher(self, logits: Float[Tensor, "T h w"], sample: TrainingSample) -> Tensor:
-        assert sample.teacher_map is not None  # the caller has looked
-        labels, weight = sample.teacher_map[2::4, 2::4], self.teacher_background_weight
+    def _teacher(self, logits: Float[Tensor, "T h w"], taught: Taught, ignore_index: int) -> Tensor:
+        labels, weight = taught.label_map[2::4, 2::4], self.teacher_background_weight
         return self.teacher_weight * weighted_cross_entropy(
-            logits, labels, sample.teacher_names, weight, sample.ignore_index
+            logits, labels, taught.class_names, weight, ignore_index
         )
 
     def _likeness(self, batch: Batch) -> Tensor:
@@ -129,14 +139,21 @@ class HeadObjective(nn.Module):
     """Losses of a method's head over a frozen encoder, on one batch.
 
     ``dense`` is the weighted cross-entropy between names, ``each`` the binary cross-entropy of
-    every name by itself, which makes scores comparable between label sets, ``image`` the loss of
-    whole-image names.
+    every name by itself, which makes scores comparable between label sets, ``overlap`` counts
+    regions (:func:`overlap_loss`), ``image`` is the loss of whole-image names.
+
+    A sample is scored against the names that it shows, those absent ones that the encoder itself
+    finds most like some patch of it, and a few others: what a head must learn to refuse.
 
     Args:
-        model: what is trained; parameters of its encoder do not change.
+        model: what is trained.
+        find: patch features of images in the space of the texts, from the model's frozen encoder.
         names: every name that can occur.
+        at_most: names of a sample, unless it shows more.
+        hard: of these, how many are the absent ones that the encoder finds.
         background_weight: weight of a "background" pixel.
         image_weight: weight of the whole-image loss.
+        overlap_weight: weight of the overlap loss.
     """
 
     texts: Tensor
@@ -144,24 +161,32 @@ class HeadObjective(nn.Module):
     def __init__(
         self,
         model: SegmentationModel,
+        find: Callable[[Tensor], Tensor],
         names: Sequence[str],
         *,
-        background_weight: float = 0.5,
+        at_most: int = 16,
+        hard: int = 8,
+        background_weight: float = 1.0,
         image_weight: float = 0.3,
+        overlap_weight: float = 0.3,
     ) -> None:
         super().__init__()
         self.model = model
+        self.find = find
         self.rows = {name: row for row, name in enumerate(names)}
+        self.at_most = at_most
+        self.hard = hard
         self.background_weight = background_weight
         self.image_weight = image_weight
+        self.overlap_weight = overlap_weight
         with torch.no_grad():
             texts = model.encode_texts([[name] for name in names])
         self.register_buffer("texts", texts.features, persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of a batch."""
-        losses: dict[str, list[Tensor]] = {"dense": [], "each": [], "image": []}
-        for sample in batch:
+        losses: dict[str, list[Tensor]] = {"dense": [], "each": [], "overlap": [], "image": []}
+        for sample in self._chosen(batch):
             names = sample.class_names
             rows = [self.rows[name] for name in names]
             logits = self.model(sample.image[None], Texts(self.texts[rows])).float()
@@ -175,8 +200,23 @@ class HeadObjective(nn.Module):
             dense = weighted_cross_entropy(logits[0], labels, names, weight, ignored)
             losses["dense"].append(dense)
             losses["each"].append(masked_bce(logits, labels[None], ignored))
+            overlap = overlap_loss(logits[0], labels, names, ignored)
+            losses["overlap"].append(self.overlap_weight * overlap)
         nothing = logits.sum() * 0
         return {name: sum(x, start=nothing) / len(batch) for name, x in losses.items()}
+
+    @torch.no_grad()
+    def _chosen(self, batch: Batch) -> list[TrainingSample]:
+        """The samples against the names they show, hard ones and some others."""
+        if all(len(sample.class_names) <= self.at_most for sample in batch):
+            return list(batch)
+        patches = self.find(torch.stack([sample.image for sample in batch]))
+        chosen = []
+        for sample, features in zip(batch, patches, strict=True):
+            rows = [self.rows[name] for name in sample.class_names]
+            likeness = cosine_cost(features[None].float(), self.texts[rows])[0].amax(dim=(-2, -1))
+            chosen.append(hardest_names(sample, likeness, self.at_most, self.hard))
+        return chosen
 
 
 class FewNames(Dataset[TrainingSample]):
@@ -186,11 +226,12 @@ class FewNames(Dataset[TrainingSample]):
 
     Args:
         samples: the samples; they change with their index alone, and so do these.
-        at_most: names of a sample, unless it shows more.
+        at_most: names of a sample, unless it shows more; those that it shows come first, the
+            others in random order.
         seed: of the choice of names.
     """
 
-    def __init__(self, samples: Dataset[TrainingSample], *, at_most: int = 16, seed: int) -> None:
+    def __init__(self, samples: Dataset[TrainingSample], *, at_most: int = 96, seed: int) -> None:
         self.samples = samples
         self.at_most = at_most
         self.seed = seed
@@ -201,30 +242,27 @@ class FewNames(Dataset[TrainingSample]):
     def __getitem__(self, index: int) -> TrainingSample:
         """Sample ``index``, the same at every call."""
         generator = np.random.default_rng((self.seed, index, 1))  # not the chance of its pixels
-        return choose_names(self.samples[index], self.at_most, generator)
+        sample = self.samples[index]
+        return sample.against(
+            some_ids(sample.shown(), len(sample.class_names), self.at_most, generator)
+        )
 
 
-def choose_names(
-    sample: TrainingSample, at_most: int, generator: np.random.Generator
+def hardest_names(
+    sample: TrainingSample, likeness: Float[Tensor, " T"], at_most: int, hard: int
 ) -> TrainingSample:
-    """The sample against the names it shows and random others, ``at_most`` where it can be."""
-    shown = torch.unique(sample.label_map)
-    shown = shown[shown != sample.ignore_index]
-    if sample.image_label is not None:
-        shown = torch.tensor([sample.image_label])
-    is_shown = torch.zeros(len(sample.class_names), dtype=torch.bool)
-    is_shown[shown] = True
-    absent = torch.nonzero(~is_shown)[:, 0]
-    order = torch.from_numpy(generator.permutation(len(absent)))
-    kept = torch.cat([shown, absent[order[: max(0, at_most - len(shown))]]])
-    position = torch.full((sample.ignore_index + 1,), sample.ignore_index)
-    position[kept] = torch.arange(len(kept))
-    return replace(
-        sample,
-        label_map=position[sample.label_map],
-        class_names=tuple(sample.class_names[i] for i in kept),
-        image_label=None if sample.image_label is None else 0,
-    )
+    """The sample against the names it shows, the most alike of the others, and the first of those.
+
+    Args:
+        sample: the picture.
+        likeness: of each name, that of the patch most like it.
+        at_most: names in all, unless it shows more.
+        hard: names at most that are chosen by likeness.
+    """
+    shown = sample.shown()
+    order = [i for i in likeness.argsort(descending=True).tolist() if i not in shown]
+    kept = dict.fromkeys([*shown, *order[:hard], *range(len(sample.class_names))])
+    return sample.against(list(kept)[: max(at_most, len(shown))])
 
 
 def weighted_cross_entropy(
@@ -245,6 +283,28 @@ def weighted_cross_entropy(
         weights[list(names).index(BACKGROUND)] *= background_weight
     logits = F.interpolate(logits[None], size=labels.shape, mode="bilinear")
     return F.cross_entropy(logits, labels[None], weights, ignore_index=ignore_index)
+
+
+def overlap_loss(
+    logits: Float[Tensor, "T _ _"],
+    labels: Int[Tensor, "h w"],
+    names: Sequence[str],
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    """One minus the Dice overlap of each name on the picture, on average; 0 where there is none.
+
+    V-Net (Milletari et al., 3DV 2016), equation in section 3, without squares. Cross-entropy
+    counts pixels, this counts regions, as mIoU does. "background" is no region.
+    """
+    known = labels != ignore_index
+    shown = [i for i in labels[known].unique().tolist() if names[i] != BACKGROUND]
+    if not shown:
+        return logits.sum() * 0
+    logits = F.interpolate(logits[None], size=labels.shape, mode="bilinear")[0]
+    scores = logits.softmax(dim=0)[shown] * known
+    truth = labels == torch.tensor(shown, device=labels.device)[:, None, None]
+    both = (scores * truth).sum(dim=(-2, -1))
+    return (1 - 2 * both / (scores.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1)))).mean()
 
 
 def name_weights(labels: Int[Tensor, " N"], count: int) -> Float[Tensor, " T"]:

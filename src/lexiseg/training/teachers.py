@@ -1,21 +1,28 @@
-"""A frozen teacher for the bundled encoder: DeepLabV3 on MobileNetV2, PASCAL VOC's 21 classes.
+"""Frozen teachers for the bundled encoder, which only training reads.
 
-Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation" (2017), and Sandler et
-al., "MobileNetV2" (CVPR 2018), at output stride 16 and without the atrous pyramid's dilated arms.
-The weights are a file of arrays with the batch norms folded in, under PyTorch's names for
-MobileNetV2; only training reads it.
+* DeepLabV3 on MobileNetV2 knows PASCAL VOC's 21 classes of pixels: Chen et al., "Rethinking Atrous
+  Convolution for Semantic Image Segmentation" (2017), and Sandler et al., "MobileNetV2" (CVPR
+  2018), at output stride 16 and without the atrous pyramid's dilated arms. Its weights are a file
+  of arrays with the batch norms folded in, under PyTorch's names for MobileNetV2.
+* ImageNet's classifier knows 1,000 names of whole pictures. Before its pooling, each place of the
+  map is classified by itself (as in class activation maps: Zhou et al., CVPR 2016).
 """
 
 import hashlib
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 from torch import Tensor, nn
+
+from lexiseg.encoders.lite import LITE_PREPROCESS
+from lexiseg.encoders.lite_checkpoints import read_classifier
+from lexiseg.id_maps import read_ids, write_ids
+from lexiseg.weights import state_sha256
 
 TEACHER_NAMES = (
     *("background", "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
@@ -24,6 +31,7 @@ TEACHER_NAMES = (
 )
 LONGEST = 512  # pixels; the teacher was trained on 513
 UNSURE = 255
+IMAGENET_LONGEST = (384, 640)  # pixels; things that fill the picture, and smaller ones
 _STRIDES = {2: 2, 4: 2, 7: 2}  # of block: 1 elsewhere
 _DILATED_FROM = 15
 _BLOCKS = 17
@@ -39,6 +47,13 @@ class DeepLabTeacher(nn.Module):
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
         self._weights = weights
+
+    names = TEACHER_NAMES
+    dtype = np.uint8
+
+    def checksum(self) -> str:
+        """Of its weights."""
+        return state_sha256(self._weights)
 
     @classmethod
     def read(cls, path: Path) -> "DeepLabTeacher":
@@ -97,28 +112,116 @@ class DeepLabTeacher(nn.Module):
         return F.conv2d(x, weight, bias, stride=stride, dilation=dilation, groups=groups)
 
 
+class ImageNetTeacher(nn.Module):
+    """Scores of ImageNet's 1,000 names at each place of EfficientNet-Lite0's last map.
+
+    Args:
+        backbone: the network without its classifier; it gives a list of maps, the last is used.
+        widen: the 1x1 convolution and batch norm behind it, as a module.
+        classify: the linear layer.
+        names: of its classes, each with its synonyms.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        widen: nn.Module,
+        classify: nn.Linear,
+        names: Sequence[Sequence[str]],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.widen = widen
+        self.classify = classify
+        self.names = tuple(dict.fromkeys(first for first, *_ in names))
+        self.synonyms: dict[str, tuple[str, ...]] = {}
+        for first, *others in names:
+            if others:
+                self.synonyms[first] = (*self.synonyms.get(first, ()), *others)
+        position = {name: index for index, name in enumerate(self.names)}
+        self._position = torch.tensor([position[first] for first, *_ in names])
+        self.eval()
+
+    dtype = np.uint16
+
+    def checksum(self) -> str:
+        """Of its weights."""
+        return state_sha256(self.state_dict())
+
+    @classmethod
+    def read(cls, labels: Path) -> "ImageNetTeacher":
+        """The classifier that the bundled encoder starts from.
+
+        Args:
+            labels: a file with "background" and then a line of synonyms for each class.
+
+        Raises:
+            ValueError: there is no such file, or the weights are not installed.
+        """
+        if not labels.is_file():
+            raise ValueError(f"{labels} is missing: the names of the recipe's teacher")
+        lines = labels.read_text(encoding="utf-8").splitlines()[1:]
+        return cls(*read_classifier(), [line.split(", ") for line in lines])
+
+    @torch.no_grad()
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+        """Probabilities of the names, each place by itself."""
+        features = F.relu6(self.widen(self.backbone(images)[-1]))
+        return self.classify(features.movedim(1, -1)).softmax(dim=-1).movedim(-1, 1)
+
+    def label(self, image: UInt8[np.ndarray, "H W 3"], sure: float) -> UInt16[np.ndarray, "H W"]:
+        """Positions in ``names``; 65535 where none has the probability ``sure``."""
+        height, width = image.shape[:2]
+        total = torch.zeros(())
+        for longest in IMAGENET_LONGEST:
+            scale = longest / max(height, width) / 32
+            sides = [max(1, round(side * scale)) * 32 for side in (width, height)]
+            pixels = torch.tensor(np.array(Image.fromarray(image).resize((sides[0], sides[1]))))
+            images = LITE_PREPROCESS.normalise(pixels.permute(2, 0, 1).float())[None]
+            scores = self(images)
+            if total.dim():
+                total = F.interpolate(total, size=scores.shape[-2:], mode="bilinear")
+            total = total + scores / len(IMAGENET_LONGEST)
+        probability, place = total[0].max(dim=0)
+        label_map = self._position[place]
+        label_map[probability < sure] = 65535
+        small = Image.fromarray(label_map.numpy().astype(np.uint16))
+        return np.array(small.resize((width, height), Image.Resampling.NEAREST))
+
+
 class TeacherLabels:
-    """What the teacher is sure of on each photograph, computed once and kept packed.
+    """What a teacher is sure of on each photograph, computed once and kept on disk.
+
+    A file of a few kB a photograph; nothing is ever removed. Any number of processes may share the
+    folder.
 
     Args:
         teacher: the network.
+        folder: where labels are kept, made when it is needed.
         sure: the probability that a class must reach.
     """
 
-    names: tuple[str, ...] = TEACHER_NAMES
-
-    def __init__(self, teacher: DeepLabTeacher, *, sure: float = 0.6) -> None:
+    def __init__(
+        self, teacher: DeepLabTeacher | ImageNetTeacher, folder: Path, *, sure: float = 0.6
+    ) -> None:
         self.teacher = teacher
+        self.names: tuple[str, ...] = teacher.names
         self.sure = sure
-        self._packed: dict[bytes, bytes] = {}
+        self.folder = folder / f"{type(teacher).__name__}-{teacher.checksum()[:16]}-{sure:g}"
 
-    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
-        """Ids that index ``names``; 255 where the teacher is not sure."""
-        key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-        if key not in self._packed:
-            self._packed[key] = zlib.compress(self.teacher.label(image, self.sure).tobytes(), 1)
-        labels = np.frombuffer(zlib.decompress(self._packed[key]), np.uint8)
-        return labels.reshape(image.shape[:2])
+    def __call__(
+        self, image: UInt8[np.ndarray, "H W 3"]
+    ) -> UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]:
+        """Ids that index ``names``; 255, or 65535 in 16 bits, where the teacher is not sure."""
+        digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=20)
+        digest.update(np.ascontiguousarray(image).data)
+        name = digest.hexdigest()
+        path = self.folder / name[:2] / f"{name}.npz"
+        labels = read_ids(path, image.shape[:2])
+        if labels is None:
+            labels = self.teacher.label(image, self.sure)
+            write_ids(path, labels)
+        return labels.astype(self.teacher.dtype)
 
 
 def _same_padding(length: int, side: int, stride: int) -> tuple[int, int]:

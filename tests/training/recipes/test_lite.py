@@ -5,49 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
 
-from lexiseg.data.mixture import TrainingSample
 from lexiseg.training.loop import fit
 from lexiseg.training.recipes import lite
 from lexiseg.weights import read_weights
+from tests.training.recipes.halves import Halves
 
 
-class Halves(Dataset[TrainingSample]):
-    """Noise, labelled left and right."""
+class Sees:
+    """A teacher that is never asked."""
 
-    names = ("grass", "sky")
+    def __init__(self, name: str) -> None:
+        self.names = (name,)
 
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> TrainingSample:
-        labels = torch.zeros(64, 64, dtype=torch.long)
-        labels[:, 32:] = 1
-        generator = torch.Generator().manual_seed(index)
-        return TrainingSample(torch.randn(3, 64, 64, generator=generator), labels, self.names)
-
-    def fingerprint(self) -> str:
-        return "halves"
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
 
 
-def test_catseg_lite_trains_the_head_alone_in_two_stages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lite, "_samples", lambda data, config: Halves())
-    config = replace(lite.CATSEG_LITE.config, steps=4, batch_size=2)
-    job = lite.catseg_lite(tmp_path, config)
-    assert not any("encoder." in name for group in job.groups for name in group["names"])
-    assert job.next is not None
-    finish = job.next.config
-    assert (finish.steps, finish.average) == (1, 0.98)
-    assert finish.seed not in range(100)  # the seeds that other runs are given
-    assert finish.optim.lr == pytest.approx(0.6 * config.optim.lr)
-    weights = fit(job, config, tmp_path / "run")
-    state = read_weights(weights)
-    assert state
-    assert not any(name.startswith("encoder.") for name in state)
-    assert (tmp_path / "run" / "finish" / "checkpoints" / "step-000001").is_dir()
+TEACHERS = (Sees("cat"), Sees("tench"))
 
 
 def test_the_teacher_is_read_and_centred(tmp_path: Path) -> None:
@@ -61,3 +36,57 @@ def test_the_teacher_is_read_and_centred(tmp_path: Path) -> None:
     torch.testing.assert_close(vectors, torch.tensor([[0.5, -0.5], [-0.5, 0.5]]))
     with pytest.raises(ValueError, match=r"holds no vitb32_\*\.names\.json"):
         lite.read_teacher(tmp_path / "clip-text-embeddings")
+
+
+@pytest.fixture
+def nothing_bundled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """The recipes on ``Halves``, without starting weights; what each asked the mixture for."""
+    asked: list[dict[str, object]] = []
+
+    def samples(data: Path, config: object, **choices: object) -> Halves:
+        asked.append(choices)
+        return Halves()
+
+    monkeypatch.setattr(lite, "lite_samples", samples)
+    monkeypatch.setattr(lite, "load_starting_weights", lambda encoder: None)
+    monkeypatch.setattr(lite, "read_teachers", lambda data: TEACHERS)
+    monkeypatch.setattr(lite, "read_teacher", lambda weights: (["a", "b"], torch.eye(2)))
+    return asked
+
+
+def test_the_encoder_is_trained_in_three_stages(
+    tmp_path: Path, nothing_bundled: list[dict[str, object]]
+) -> None:
+    config = replace(lite.LITE.config, steps=1, batch_size=2, precision="float32")
+    job = lite.lite(tmp_path, config)
+    weights = fit(job, config, tmp_path / "run")
+    stages = ("", "taught", "taught/fine")
+    assert all((tmp_path / "run" / stage / "checkpoints").is_dir() for stage in stages)
+    assert [choices.get("teachers") for choices in nothing_bundled] == [
+        None,
+        [TEACHERS[0]],
+        [*TEACHERS],
+    ]
+    assert [choices["crop"] for choices in nothing_bundled] == [256, 256, 320]
+    state = read_weights(weights)
+    assert "text.token_embedding.weight" in state
+    frozen = [name for name in state if name.startswith(("backbone.stem", "backbone.stages.0."))]
+    assert frozen
+
+
+def test_the_first_stages_of_the_backbone_stay_in_the_last_stage(
+    tmp_path: Path, nothing_bundled: list[dict[str, object]]
+) -> None:
+    encoder = lite.Lite()
+    encoder.text.requires_grad_(False)
+    stage = lite.fine_stage(encoder, tmp_path, lite.LITE.config, [])
+    names = {name for group in stage.build().groups for name in group["names"]}
+    assert not any(".stem." in name or ".stages.2." in name for name in names)
+    assert any(".stages.3." in name for name in names)
+    assert stage.config.steps == round(lite.LITE.config.steps * 5 / 6)
+
+
+@pytest.mark.parametrize("unseen", [-0.1, 1.0])
+def test_the_share_of_unseen_names_is_checked(unseen: float) -> None:
+    with pytest.raises(ValueError, match=f"unseen {unseen} came; it is a share"):
+        replace(lite.LITE.config, unseen=unseen)

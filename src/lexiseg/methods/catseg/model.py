@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,8 @@ from lexiseg.encoders.clip import MEAN, STD, clip_vitb16, clip_vitl14_336
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
 from lexiseg.images import Preprocess
-from lexiseg.layers.cost import cosine_cost
+from lexiseg.layers.cost import LEFT_OUT, CostSkip, best_texts, cosine_cost
+from lexiseg.layers.decoder import Decoder
 from lexiseg.methods.base import (
     Activation,
     Protocol,
@@ -23,12 +24,10 @@ from lexiseg.methods.base import (
 )
 from lexiseg.methods.catseg.aggregation import Aggregator
 from lexiseg.methods.catseg.checkpoints import from_published
-from lexiseg.methods.catseg.decoder import Decoder
 from lexiseg.registry import register_model
 from lexiseg.weights import metadata_of
 
 CLASS_CHUNK = 16  # bounds the memory; on a CPU it is as fast as all at once or faster
-LEFT_OUT = -100.0  # published logit of a class that did not come into the aggregation
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class CATSegConfig:
             in training and 1 in evaluation.
         padding_length: number of texts up to which the class attention is filled with a learned
             token; None for no such token.
+        cost_skip: add the raw cost to the logits; ours, for a head that is trained for minutes: it
+            begins where the raw cost is.
     """
 
     intermediates: tuple[int, ...] = (3, 7)
@@ -66,6 +67,7 @@ class CATSegConfig:
     cost_stride: int = 1
     class_pooling: int = 1
     padding_length: int | None = 256
+    cost_skip: bool = False
 
     def __post_init__(self) -> None:
         of_stages = (
@@ -146,6 +148,10 @@ class CATSeg(SegmentationModel):
             guidance_projected=config.guidance_projected,
             widths=config.decoder_widths,
         )
+        self.skip = CostSkip() if config.cost_skip else None
+        if config.cost_skip:
+            nn.init.zeros_(self.decoder.head.weight)
+            nn.init.zeros_(cast(Tensor, self.decoder.head.bias))
 
     def encode_texts(self, prompts: Sequence[Sequence[str]]) -> Texts:
         """The mean direction of each label's prompts, with gradients into the text tower."""
@@ -180,7 +186,8 @@ class CATSeg(SegmentationModel):
         )
         upsampled = zip(self.guidance_upsamples, features.intermediates, strict=True)
         guidance = [upsample(maps) for upsample, maps in upsampled]
-        return self.decoder(embedded, guidance, class_chunk=self.class_chunk)
+        logits = self.decoder(embedded, guidance, class_chunk=self.class_chunk)
+        return logits if self.skip is None else self.skip(logits, cost)
 
     def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our names for the ``model`` of an official ``.pth``; our own stay as they are.
@@ -204,7 +211,7 @@ class CATSeg(SegmentationModel):
             patch_features=features.patch_features[one],
             intermediates=tuple(maps[one] for maps in features.intermediates),
         )
-        best = cost[index].amax(dim=(-2, -1)).topk(at_most).indices.sort().values
+        best = best_texts(cost[index], at_most)
         logits = self.refine(cost[one, best], alone, texts.features[best])
         all_texts = logits.new_full((1, len(texts), *logits.shape[2:]), LEFT_OUT)
         return all_texts.index_copy(1, best, logits)
@@ -270,6 +277,7 @@ def catseg_lite(**changes: Any) -> CATSeg:
         decoder_widths=(32, 16),
         cost_stride=2,
         padding_length=None,
+        cost_skip=True,
     )
     return CATSeg(
         Lite(),

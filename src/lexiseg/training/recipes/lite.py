@@ -1,31 +1,29 @@
 """The runs that made the bundled weights."""
 
 import json
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lexiseg.data.mixture import Mixture, MixtureConfig, bundled_mixture
+from lexiseg.data.mixture import Mixture, MixtureConfig, Teacher, bundled_mixture, weak_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import (
-    LITE_WEIGHTS,
-    head_metadata,
     load_starting_weights,
     pack,
+    pack_image_side,
 )
-from lexiseg.methods.catseg.model import CATSeg
-from lexiseg.registry import builder_of
-from lexiseg.training.objectives import FewNames, HeadObjective, LiteObjective
+from lexiseg.training.objectives import LiteObjective
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.run import Job, OptimConfig, Recipe, Stage, TrainConfig
-from lexiseg.training.teachers import DeepLabTeacher, TeacherLabels
-from lexiseg.weights import load_state, read_weights, save_weights
+from lexiseg.training.teachers import DeepLabTeacher, ImageNetTeacher, TeacherLabels
+from lexiseg.weights import cache_folder, save_weights
 
 # The second stage: more of the photographs that are hard, fewer of those that are learned.
 TAUGHT_SHARES = {
@@ -40,18 +38,49 @@ TAUGHT_SHARES = {
 }
 
 
-def lite(data: Path, config: TrainConfig) -> Job:
+# The third: pictures as large as they are evaluated, and more of what has small regions.
+FINE_SHARES = {
+    "scenes/msrc21": 0.15,
+    "scenes/coco_mini": 0.21,
+    "captions/coco": 0.02,
+    "scenes/coco128": 0.09,
+    "scenes/ccp_more": 0.11,
+    "scenes/ccp": 0.04,
+    "scenes/facades": 0.17,
+    "objects/car_parts": 0.07,
+    "image_labels/caltech101": 0.14,
+}
+IMAGENET_SURE = 0.5  # the probability that ImageNet's classifier must give a place
+FROZEN_STAGES = 3  # of the backbone in the third stage: they cost half the time and change little
+
+
+@dataclass(frozen=True)
+class LiteTrainConfig(TrainConfig):
+    """A run of the bundled models.
+
+    Attributes:
+        unseen: share of the names that are held out of training, chosen by their hash, with their
+            synonyms and all names that contain them.
+    """
+
+    unseen: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.unseen < 1:
+            raise ValueError(f"unseen {self.unseen} came; it is a share, 0 or more and less than 1")
+
+
+def lite(data: Path, config: LiteTrainConfig) -> Job:
     """The bundled encoder, from ImageNet and sentence weights.
 
     ``lexiseg train lite --data ../shared/data --out runs/lite``
 
-    The first stage learns from the masks and names; the second, 3,400 steps, also from what a
-    DeepLab for PASCAL VOC sees on the same photographs, and calls names by their synonyms too.
+    The first stage learns from the masks and names; the second, 17/9 as long, also from what a
+    DeepLab for PASCAL VOC sees on the same photographs, and calls names by their synonyms too; the
+    third, 5/6 as long, on larger pictures and from what ImageNet's classifier sees as well.
     """
-    weights = data.resolve().parent / "weights"
-    teacher = TeacherLabels(  # read now: what is missing is told before the first stage
-        DeepLabTeacher.read(weights / "deeplabv3-mobilenetv2-voc" / "weights.npz")
-    )
+    voc, imagenet = read_teachers(data)  # now: what is missing is told before the first stage
     torch.manual_seed(config.seed)
     encoder = Lite()
     load_starting_weights(encoder)
@@ -65,20 +94,117 @@ def lite(data: Path, config: TrainConfig) -> Job:
     )
 
     def second() -> Job:
-        return _encoder_job(encoder, data, taught, shares=TAUGHT_SHARES, teacher=teacher)
+        job = _encoder_job(encoder, data, taught, shares=TAUGHT_SHARES, teachers=[voc])
+        return replace(job, next=fine_stage(encoder, data, config, [voc, imagenet]))
 
     return replace(_encoder_job(encoder, data, config), next=Stage("taught", taught, second))
 
 
-def _encoder_job(encoder: Lite, data: Path, config: TrainConfig, **choices: Any) -> Job:
-    """Training of all of the encoder but its sentence tower."""
-    samples = _samples(data, config, **choices)
-    objective = LiteObjective(
-        encoder, samples.names, read_teacher(data.resolve().parent / "weights")
+def fine_stage(
+    encoder: Lite, data: Path, config: LiteTrainConfig, teachers: Sequence[Teacher]
+) -> Stage:
+    """The last stage of the encoder."""
+    fine = replace(
+        config,
+        steps=max(1, round(config.steps * 5 / 6)),
+        seed=seed_of_stage(config.seed, 2),
+        optim=replace(config.optim, lr=config.optim.lr / 2, backbone_factor=0.25, warmup=0.03),
     )
 
+    def third() -> Job:
+        encoder.backbone.freeze(FROZEN_STAGES)
+        return _encoder_job(
+            encoder,
+            data,
+            fine,
+            crop=320,
+            longest=(320, 800),
+            overlap_weight=0.3,
+            shares=FINE_SHARES,
+            teachers=teachers,
+        )
+
+    return Stage("fine", fine, third)
+
+
+def lite_weak(data: Path, config: LiteTrainConfig) -> Job:
+    """The bundled encoder's twin, which never saw a mask.
+
+    ``lexiseg train lite_weak --data ../shared/data --out runs/lite_weak``
+
+    It learns from ImageNet's classifier, photographs with one name and captions; the photographs
+    that have masks are read without them. Only what differs from the bundled encoder is stored:
+    the sentence encoder is the same.
+    """
+    teacher = read_imagenet(data)
+    imagenet = TeacherLabels(teacher, cache_folder() / "teachers", sure=IMAGENET_SURE)
+    torch.manual_seed(config.seed)
+    encoder = Lite()
+    load_starting_weights(encoder)
+    encoder.text.requires_grad_(False)
+    encoder.backbone.freeze(FROZEN_STAGES)
+    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    samples = weak_mixture(
+        data,
+        preprocess=LITE_PREPROCESS,
+        config=MixtureConfig(crop=288, longest=(288, 640), synonym_probability=0.35),
+        length=config.steps * config.batch_size,
+        seed=config.seed,
+        teachers=[imagenet],
+        synonyms=teacher.synonyms,
+    )
+    return _job(encoder, data, config, samples, store=pack_image_side, teacher_weight=1.0)
+
+
+def read_teachers(data: Path) -> tuple[TeacherLabels, TeacherLabels]:
+    """DeepLab for PASCAL VOC and ImageNet's classifier, each where it is sure.
+
+    Raises:
+        ValueError: a file or a package is missing.
+    """
+    file = data.resolve().parent / "weights" / "deeplabv3-mobilenetv2-voc" / "weights.npz"
+    voc, folder = DeepLabTeacher.read(file), cache_folder() / "teachers"
+    return TeacherLabels(voc, folder), TeacherLabels(
+        read_imagenet(data), folder, sure=IMAGENET_SURE
+    )
+
+
+def read_imagenet(data: Path) -> ImageNetTeacher:
+    """ImageNet's classifier; the names of its classes lie beside the folder of data sets."""
+    weights = data.resolve().parent / "weights"
+    return ImageNetTeacher.read(weights / "mobilenetv2-imagenet" / "labels.txt")
+
+
+def _encoder_job(
+    encoder: Lite,
+    data: Path,
+    config: LiteTrainConfig,
+    *,
+    crop: int = 256,
+    longest: tuple[int, int] = (256, 640),
+    overlap_weight: float = 0.0,
+    **choices: Any,
+) -> Job:
+    """Training from masks."""
+    samples = lite_samples(data, config, crop=crop, longest=longest, **choices)
+    return _job(encoder, data, config, samples, overlap_weight=overlap_weight)
+
+
+def _job(
+    encoder: Lite,
+    data: Path,
+    config: LiteTrainConfig,
+    samples: Mixture,
+    *,
+    store: Callable[[Lite], dict[str, Tensor]] = pack,
+    **weights: Any,
+) -> Job:
+    """Training of all of the encoder but its sentence tower."""
+    likeness = read_teacher(data.resolve().parent / "weights")
+    objective = LiteObjective(encoder, samples.names, likeness, **weights)
+
     def save(path: Path) -> Path:
-        save_weights(path, pack(encoder), {"model": "maskclip_lite"})
+        save_weights(path, store(encoder), {"model": "maskclip_lite"})
         return path
 
     return Job(
@@ -95,69 +221,28 @@ def _encoder_job(encoder: Lite, data: Path, config: TrainConfig, **choices: Any)
     )
 
 
-def catseg_lite(data: Path, config: TrainConfig) -> Job:
-    """CAT-Seg's head on the bundled encoder, which stays as it is.
-
-    ``lexiseg train catseg_lite --data ../shared/data --out runs/catseg_lite``
-
-    The last steps, at a lower rate, count "background" in full: until then it counts half, so that
-    the names are learned first, and the model calls too much of a picture by one of them.
-    """
-    torch.manual_seed(config.seed)
-    model = builder_of("catseg_lite")()
-    load_state(model.encoder, read_weights(LITE_WEIGHTS))
-    finish = replace(
-        config,
-        steps=max(1, round(config.steps * 2 / 9)),
-        seed=seed_of_stage(config.seed, 1),
-        average=0.98,
-        optim=replace(config.optim, lr=0.6 * config.optim.lr),
-    )
-    stage = Stage("finish", finish, lambda: _head_job(model, data, finish, background_weight=1.0))
-    return replace(_head_job(model, data, config, background_weight=0.5), next=stage)
-
-
-def _head_job(model: CATSeg, data: Path, config: TrainConfig, *, background_weight: float) -> Job:
-    """Training of all of a model but its encoder; just that is stored."""
-    encoder = cast(nn.Module, model.encoder)
-    encoder.requires_grad_(False)
-    samples = _samples(data, config)
-    objective = HeadObjective(model, samples.names, background_weight=background_weight).train()
-    encoder.eval()
-
-    def save(path: Path) -> Path:
-        head = {
-            key: value.half()
-            for key, value in model.state_dict().items()
-            if not key.startswith("encoder.")
-        }
-        save_weights(path, head, head_metadata("catseg_lite", cast(Lite, encoder)))
-        return path
-
-    return Job(
-        objective=objective,
-        samples=FewNames(samples, seed=config.seed),
-        groups=parameter_groups(
-            objective, lr=config.optim.lr, weight_decay=config.optim.weight_decay
-        ),
-        save=save,
-        fingerprint=samples.fingerprint(),
-    )
-
-
 def seed_of_stage(seed: int, stage: int) -> int:
     """A seed that no other run, and no other stage of one, has."""
     return int(np.random.SeedSequence((seed, stage)).generate_state(1)[0])
 
 
-def _samples(data: Path, config: TrainConfig, **choices: Any) -> Mixture:
+def lite_samples(
+    data: Path,
+    config: LiteTrainConfig,
+    *,
+    crop: int = 256,
+    longest: tuple[int, int] = (256, 640),
+    **choices: Any,
+) -> Mixture:
+    """The project's own photographs, varied; ``choices`` are those of ``bundled_mixture``."""
     return bundled_mixture(
         data,
         preprocess=LITE_PREPROCESS,
-        config=MixtureConfig(synonym_probability=0.35),
+        config=MixtureConfig(crop=crop, longest=longest, synonym_probability=0.35),
         length=config.steps * config.batch_size,
         seed=config.seed,
         synonyms=read_synonyms(),
+        unseen=config.unseen,
         **choices,
     )
 
@@ -186,16 +271,16 @@ def read_teacher(weights: Path) -> tuple[list[str], Tensor]:
 LITE = Recipe(
     name="lite",
     summary="the bundled encoder, on the project's own photographs",
-    config=TrainConfig(
+    config=LiteTrainConfig(
         steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
     ),
     build=lite,
 )
-CATSEG_LITE = Recipe(
-    name="catseg_lite",
-    summary="CAT-Seg's head on the bundled encoder",
-    config=TrainConfig(
-        steps=900, batch_size=8, average=0.995, optim=OptimConfig(lr=5e-4, clip_norm=1.0)
+LITE_WEAK = Recipe(
+    name="lite_weak",
+    summary="the bundled encoder's twin, from whole-image names and captions alone",
+    config=LiteTrainConfig(
+        steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
     ),
-    build=catseg_lite,
+    build=lite_weak,
 )

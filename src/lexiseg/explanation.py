@@ -1,0 +1,90 @@
+"""What a model saw on the way to its masks, drawn over the photograph."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from lexiseg.plot import colours, draw_points, heat, overlay
+
+
+@dataclass(frozen=True)
+class ExplainedView:
+    """One step of a model, for every label.
+
+    Attributes:
+        name: of the step, such as "block 1, correlation".
+        maps: how well each label fits each place; only differences within a map mean something.
+        points: of each label, x and y of chosen places as parts of the width and height, 0 to 1.
+        masks: of each label, chosen regions, on a grid of their own.
+    """
+
+    name: str
+    maps: Float[np.ndarray, "T _ _"]
+    points: tuple[Float[np.ndarray, "_ 2"], ...] = ()
+    masks: tuple[Bool[np.ndarray, "_ _ _"], ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All steps of a model on one photograph.
+
+    Attributes:
+        labels: what was looked for.
+        views: the steps, the answer last.
+        image: the photograph.
+    """
+
+    labels: tuple[str, ...]
+    views: tuple[ExplainedView, ...]
+    image: UInt8[np.ndarray, "H W 3"]
+
+    def plot(self, view: int, label: str) -> Image.Image:
+        """The map of one step and label, blue to red from its smallest to its largest value.
+
+        Chosen regions are tinted, chosen places are dots.
+
+        Raises:
+            ValueError: the label was not looked for.
+        """
+        if label not in self.labels:
+            raise ValueError(f"unknown label {label!r}; there are {', '.join(self.labels)}")
+        step, index = self.views[view], self.labels.index(label)
+        size = (self.image.shape[0], self.image.shape[1])
+        picture = heat(self.image, _resized(step.maps[index], size))
+        if step.masks and len(step.masks[index]):
+            regions = np.full(step.masks[index].shape[1:], 255, np.uint8)
+            for number, mask in enumerate(step.masks[index]):
+                regions[mask] = number
+            large = Image.fromarray(regions).resize(size[::-1], Image.Resampling.NEAREST)
+            picture = overlay(
+                picture, np.array(large), colours(len(step.masks[index])), opacity=0.3
+            )
+        if step.points:
+            picture = draw_points(picture, step.points[index] * np.array(size[::-1]))
+        return Image.fromarray(picture)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write a picture for each step and label: 01_dog_block-1-correlation.png and so on."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for number, step in enumerate(self.views, start=1):
+            for position, label in enumerate(self.labels):
+                name = f"{position + 1:02d}_{_plain(label)}_{number:02d}_{_plain(step.name)}.png"
+                self.plot(number - 1, label).save(folder / name)
+                written.append(folder / name)
+        return written
+
+
+def _resized(values: Float[np.ndarray, "_ _"], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
+    small = Image.fromarray(values.astype(np.float32))
+    return np.array(small.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone, so that a label is no path."""
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")[:40] or "label"

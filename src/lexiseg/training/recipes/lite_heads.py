@@ -1,0 +1,85 @@
+"""The runs that made the heads bundled on the ``lite`` encoder, all by one protocol."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack
+from lexiseg.registry import builder_of
+from lexiseg.training.objectives import FewNames, HeadObjective
+from lexiseg.training.optim import parameter_groups
+from lexiseg.training.recipes.lite import FINE_SHARES, LiteTrainConfig, lite_samples
+from lexiseg.training.run import Job, OptimConfig, Recipe
+from lexiseg.weights import load_state, read_weights, save_weights
+
+
+@dataclass(frozen=True)
+class HeadTrainConfig(LiteTrainConfig):
+    """A run of a head on an encoder that stays as it is.
+
+    Attributes:
+        encoder: file of the encoder's weights; "" for the bundled one. On another, the encoder is
+            stored with the head.
+    """
+
+    encoder: str = ""
+
+
+def catseg_lite(data: Path, config: HeadTrainConfig) -> Job:
+    """CAT-Seg's head on the bundled encoder.
+
+    ``lexiseg train catseg_lite --data ../shared/data --out runs/catseg_lite``
+    """
+    return head_on_lite("catseg_lite", data, config)
+
+
+def head_on_lite(name: str, data: Path, config: HeadTrainConfig) -> Job:
+    """Training of all of a model but its encoder."""
+    torch.manual_seed(config.seed)
+    model = builder_of(name)()
+    encoder = cast(Lite, model.encoder)
+    load_state(encoder, read_weights(config.encoder or LITE_WEIGHTS))
+    encoder.requires_grad_(False)
+    samples = lite_samples(data, config, crop=256, longest=(320, 768), shares=FINE_SHARES)
+    objective = HeadObjective(
+        model,
+        lambda images: encoder.encode_images(images).patch_features,
+        samples.names,
+    ).train()
+    encoder.eval()
+
+    def save(path: Path) -> Path:
+        head = {
+            key: value.half() if value.is_floating_point() else value
+            for key, value in model.state_dict().items()
+            if not key.startswith("encoder.")
+        }
+        if config.encoder:
+            whole = {f"encoder.{key}": value for key, value in pack(encoder).items()}
+            save_weights(path, {**head, **whole}, {"model": name})
+        else:
+            save_weights(path, head, head_metadata(name, encoder))
+        return path
+
+    return Job(
+        objective=objective,
+        samples=FewNames(samples, seed=config.seed),
+        groups=parameter_groups(
+            objective, lr=config.optim.lr, weight_decay=config.optim.weight_decay
+        ),
+        save=save,
+        fingerprint=samples.fingerprint(),
+    )
+
+
+CATSEG_LITE = Recipe(
+    name="catseg_lite",
+    summary="CAT-Seg's head on the bundled encoder",
+    config=HeadTrainConfig(
+        steps=900, batch_size=8, average=0.99, optim=OptimConfig(lr=5e-4, clip_norm=1.0)
+    ),
+    build=catseg_lite,
+)

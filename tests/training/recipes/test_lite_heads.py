@@ -1,0 +1,46 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack
+from lexiseg.registry import create_model
+from lexiseg.training.loop import fit
+from lexiseg.training.recipes import lite_heads
+from lexiseg.weights import metadata_of, read_weights, save_weights
+from tests.training.recipes.halves import Halves
+
+
+def test_catseg_lite_trains_the_head_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite_heads, "lite_samples", lambda data, config, **_: Halves())
+    config = replace(lite_heads.CATSEG_LITE.config, steps=2, batch_size=2)
+    job = lite_heads.catseg_lite(tmp_path, config)
+    assert not any("encoder." in name for group in job.groups for name in group["names"])
+    weights = fit(job, config, tmp_path / "run")
+    state = read_weights(weights)
+    assert state
+    assert not any(name.startswith("encoder.") for name in state)
+    assert metadata_of(state) == head_metadata("catseg_lite", bundled())
+
+
+def bundled() -> Lite:
+    encoder = Lite()
+    encoder.load_state_dict(read_weights(LITE_WEIGHTS))
+    return encoder
+
+
+def test_a_head_on_another_encoder_is_stored_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite_heads, "lite_samples", lambda data, config, **_: Halves())
+    state = read_weights(LITE_WEIGHTS)
+    state["logit_scale"] = state["logit_scale"] + 0.125
+    encoder = Lite()
+    encoder.load_state_dict(state)
+    other = tmp_path / "other.safetensors"
+    save_weights(other, pack(encoder))
+    config = replace(lite_heads.CATSEG_LITE.config, steps=1, batch_size=2, encoder=str(other))
+    weights = fit(lite_heads.catseg_lite(tmp_path, config), config, tmp_path / "run")
+    model = create_model("catseg_lite", weights=weights)
+    assert model.encoder.logit_scale == encoder.logit_scale.half()
