@@ -1,5 +1,6 @@
 """What a model saw on the way to its masks, drawn over the photograph."""
 
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from lexiseg.plot import colours, draw_points, heat, overlay
+from lexiseg.result import write_atomically
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,19 @@ class Explanation:
         return Image.fromarray(picture)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write a picture for each step and label: 01_dog_block-1-correlation.png and so on."""
+        """Write a picture for each label and step: 01_dog_01_block-1-correlation.png and so on.
+
+        A file is either complete or not there.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for number, step in enumerate(self.views, start=1):
             for position, label in enumerate(self.labels):
                 name = f"{position + 1:02d}_{_plain(label)}_{number:02d}_{_plain(step.name)}.png"
-                self.plot(number - 1, label).save(folder / name)
+                buffer = io.BytesIO()
+                self.plot(number - 1, label).save(buffer, format="PNG")
+                write_atomically(folder / name, buffer.getvalue())
                 written.append(folder / name)
         return written
 

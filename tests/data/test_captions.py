@@ -547,3 +547,18 @@ def test_captions_json_of_another_form_is_named(folder, text):
 def test_shards_have_no_splits(tar):
     with pytest.raises(ValueError, match="tar shards have no splits, but split is 'train'"):
         read_captions(tar, split="train")
+
+
+def test_words_are_those_of_the_pair_without_its_photograph(tmp_path):
+    tars = [
+        write_tar(tmp_path / f"s{n}.tar", [(f"k{n}.png", b"no picture"), (f"k{n}.txt", b"said")])
+        for n in range(2)
+    ]
+    pairs = read_captions(tars).pairs
+    assert [pairs.words(index) for index in range(2)] == [("said", "k0"), ("said", "k1")]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
+    said = {"a": {"captions": ["one", "two"]}}
+    (tmp_path / "captions.json").write_text(json.dumps(said))
+    pairs = read_captions(tmp_path).pairs
+    assert [pairs.words(index) for index in range(2)] == [("one", "a"), ("two", "a")]

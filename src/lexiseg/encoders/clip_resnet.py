@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lexiseg.encoders.base import ImageFeatures
+from lexiseg.layers.blocks import ConvNormReLU
 from lexiseg.layers.positions import resize_positions
 
 ResNetDense = Literal["value", "spatial"]
@@ -62,7 +63,7 @@ class ModifiedResNet(nn.Module):
         self.dense: ResNetDense = dense
         half = width // 2
         self.stem = nn.Sequential(
-            ConvNorm(3, half, stride=2), ConvNorm(half, half), ConvNorm(half, width)
+            ConvNormReLU(3, half, stride=2), ConvNormReLU(half, half), ConvNormReLU(half, width)
         )
         stages, before = [], width
         for index, blocks in enumerate(layers):
@@ -106,16 +107,6 @@ class ModifiedResNet(nn.Module):
             patches = self.attention_pool.spatial(x)
             return ImageFeatures(patches.mean(dim=(-2, -1)), patches, wanted)
         return ImageFeatures(self.attention_pool(x), self.attention_pool.values(x), wanted)
-
-
-class ConvNorm(nn.Sequential):
-    """A 3x3 convolution without bias, batch norm, ReLU."""
-
-    def __init__(self, before: int, width: int, *, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        self.activation = nn.ReLU()
 
 
 class Bottleneck(nn.Module):

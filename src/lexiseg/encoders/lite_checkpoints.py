@@ -111,8 +111,7 @@ def load_starting_weights(encoder: Lite) -> None:
     Raises:
         ValueError: a package is not installed; the message has the pip line.
     """
-    backbone = torch.load(_file_of(BACKBONE_PACKAGE, "*.pth"), weights_only=True)
-    encoder.backbone.load_state_dict(rename_efficientnet(backbone))
+    encoder.backbone.load_state_dict(rename_efficientnet(_published_backbone()))
     sentence = load_file(_file_of(SENTENCE_PACKAGE, "model.safetensors"))
     encoder.text.load_state_dict(rename_minilm(sentence, encoder.text.config))
 
@@ -123,7 +122,7 @@ def read_classifier() -> tuple[EfficientNetLite, nn.Module, nn.Linear]:
     Raises:
         ValueError: the package is not installed; the message has the pip line.
     """
-    published = torch.load(_file_of(BACKBONE_PACKAGE, "*.pth"), weights_only=True)
+    published = _published_backbone()
     backbone = EfficientNetLite()
     backbone.load_state_dict(rename_efficientnet(published))
     width, before = published["_conv_head.weight"].shape[:2]
@@ -193,6 +192,10 @@ _LAYER_PARTS = {
     "down": "output.dense",
     "output_norm": "output.LayerNorm",
 }
+
+
+def _published_backbone() -> Mapping[str, Tensor]:
+    return torch.load(_file_of(BACKBONE_PACKAGE, "*.pth"), weights_only=True)
 
 
 def _file_of(package: str, pattern: str) -> Path:

@@ -61,3 +61,13 @@ class TransformerBlock(nn.Module):
         """The tokens after attention and MLP; with ``causal`` none sees those behind it."""
         tokens = tokens + self.attention(self.norm1(tokens), causal=causal)
         return tokens + self.mlp(self.norm2(tokens))
+
+
+class ConvNormReLU(nn.Sequential):
+    """A convolution without bias that pads to keep the grid, batch norm, ReLU."""
+
+    def __init__(self, before: int, width: int, *, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.activation = nn.ReLU()

@@ -64,8 +64,11 @@ class FilePairs:
 
     def read(self, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], str, str]:
         """The photograph as it is stored, the caption and the name of one pair."""
-        path = self.images[int(self.image_of[index])]
-        return read_image(path), self.captions[index], path.stem
+        return read_image(self.images[int(self.image_of[index])]), *self.words(index)
+
+    def words(self, index: int) -> tuple[str, str]:
+        """The caption and the name of one pair; the photograph is not read."""
+        return self.captions[index], self.images[int(self.image_of[index])].stem
 
     def fingerprint(self) -> str:
         """A digest of the photographs' names and sizes, and of the captions."""

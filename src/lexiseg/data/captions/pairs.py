@@ -47,6 +47,10 @@ class Pairs(Protocol):
         """The photograph as it is stored, the caption and the name of one pair."""
         ...
 
+    def words(self, index: int) -> tuple[str, str]:
+        """The caption and the name of one pair; the photograph is not read."""
+        ...
+
     def fingerprint(self) -> str:
         """A digest of which pairs these are."""
         ...
@@ -106,9 +110,7 @@ class ShardPairs:
 
     def read(self, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], str, str]:
         """The photograph as it is stored, the caption and the name of one pair."""
-        position = int(np.searchsorted(self._ends, index, side="right"))
-        shard = self.shards[position]
-        index -= int(self._ends[position]) - len(shard)
+        shard, index = self._place(index)
         key, data = shard.keys[index], shard.read_image(index)
         try:
             image = read_image(data)
@@ -117,6 +119,17 @@ class ShardPairs:
                 f"{shard.path}: the image of {key!r} cannot be used: {error}"
             ) from error
         return image, shard.captions[index], key
+
+    def words(self, index: int) -> tuple[str, str]:
+        """The caption and the name of one pair; the photograph is not read."""
+        shard, index = self._place(index)
+        return shard.captions[index], shard.keys[index]
+
+    def _place(self, index: int) -> tuple[Shard, int]:
+        """The shard of a pair, and its number there."""
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        shard = self.shards[position]
+        return shard, index - int(self._ends[position]) + len(shard)
 
     def fingerprint(self) -> str:
         """A digest of the shards' names and sizes, and of the captions."""

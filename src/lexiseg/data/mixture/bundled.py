@@ -64,7 +64,7 @@ def bundled_mixture(
     place = root / "cutouts" / "tuxpaint"
     cutouts = Cutouts(place) if place.is_dir() else None
     if unseen:
-        held_out = bundled_held_out(root, unseen, synonyms or {}, shares=shares)
+        held_out = _held_out(sources, unseen, synonyms or {})
         sources = [(Without(source, held_out), weight) for source, weight in sources]
         teachers = [TeacherWithout(teacher, held_out) for teacher in teachers]
         cutouts = Cutouts(place, held_out) if cutouts else None
@@ -88,7 +88,12 @@ def bundled_held_out(
     shares: Mapping[str, float] = BUNDLED_SOURCES,
 ) -> HeldOut:
     """What :func:`bundled_mixture` leaves out; its arguments and errors are the same."""
-    sources = _sources(Path(root), shares)
+    return _held_out(_sources(Path(root), shares), share, synonyms)
+
+
+def _held_out(
+    sources: Sequence[tuple[Source, float]], share: float, synonyms: Mapping[str, Sequence[str]]
+) -> HeldOut:
     return HeldOut({name for s, _ in sources for name in s.class_names}, share, synonyms)
 
 

@@ -114,7 +114,7 @@ class CaptionSource:
     """
 
     def __init__(self, captions: CaptionDataset, *, others: int = 63) -> None:
-        pairs = [captions.pairs.read(index)[1:] for index in range(len(captions))]
+        pairs = [captions.pairs.words(index) for index in range(len(captions))]
         self.captions = captions
         self.others = others
         self.pictures = [picture for _, picture in pairs]

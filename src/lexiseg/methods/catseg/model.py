@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lexiseg.encoders.base import Encoder, ImageFeatures, encode_labels
-from lexiseg.encoders.clip import MEAN, STD, clip_vitb16, clip_vitl14_336
+from lexiseg.encoders.clip import clip_vitb16, clip_vitl14_336
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
-from lexiseg.images import Preprocess
 from lexiseg.layers.cost import LEFT_OUT, CostSkip, best_texts, cosine_cost
 from lexiseg.layers.decoder import Decoder
 from lexiseg.methods.base import (
@@ -20,10 +19,10 @@ from lexiseg.methods.base import (
     Protocol,
     SegmentationModel,
     Texts,
-    Tiling,
 )
 from lexiseg.methods.catseg.aggregation import Aggregator
 from lexiseg.methods.catseg.checkpoints import from_published
+from lexiseg.methods.clip_protocols import SHRUNK, whole_image, windows
 from lexiseg.registry import register_model
 from lexiseg.weights import metadata_of
 
@@ -225,15 +224,10 @@ def clip_protocols(size: int, patch: int) -> dict[str, Protocol]:
       square, and the whole of it once more; the best 256 texts of each; first synonyms.
     * "published_whole": the whole image, padded and stretched to a square; texts likewise.
     """
-    keep_aspect = Preprocess(mean=MEAN, std=STD, shorter=size, longest=4 * size, multiple=patch)
-    mapper = Preprocess(mean=MEAN, std=STD, shorter=640, longest=2560)
-    tiling = Tiling(window=384, stride=256, whole_size=384, squash=(640, 640), input_size=size)
-    squashed = replace(mapper, pad_multiple=32, crop_padding=False, squash=(size, size))
+    squashed = replace(SHRUNK, pad_multiple=32, crop_padding=False, squash=(size, size))
     return {
-        "default": Protocol(keep_aspect),
-        "published": Protocol(
-            mapper, tiling, texts_at_most=256, first_synonym=True, authors="catseg"
-        ),
+        "default": whole_image(size, patch),
+        "published": windows(size, texts_at_most=256, first_synonym=True, authors="catseg"),
         "published_whole": Protocol(
             squashed, texts_at_most=256, first_synonym=True, authors="catseg"
         ),

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.blocks import ConvNormReLU
+
 
 @dataclass(frozen=True)
 class ImageMaps:
@@ -34,16 +36,6 @@ class ImageMaps:
                 for maps in (self.fine, self.middle, self.coarse)
             )
         )
-
-
-class ConvNormReLU(nn.Sequential):
-    """A convolution without bias that keeps the grid, batch norm, ReLU."""
-
-    def __init__(self, before: int, width: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(before, width, kernel, padding=kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        self.activation = nn.ReLU()
 
 
 class StateProjection(nn.Sequential):
@@ -71,18 +63,18 @@ class Neck(nn.Module):
         super().__init__()
         fine, middle, coarse = widths
         self.state_projection = StateProjection(state_width, coarse)
-        self.project_coarse = ConvNormReLU(image_widths[2], coarse, 1)
+        self.project_coarse = ConvNormReLU(image_widths[2], coarse, kernel=1)
         self.product_norm = nn.BatchNorm2d(coarse)
-        self.project_middle = ConvNormReLU(image_widths[1], middle, 3)
-        self.merge_middle = ConvNormReLU(middle + coarse, middle, 1)
-        self.project_fine = ConvNormReLU(image_widths[0], fine, 3)
-        self.merge_fine = ConvNormReLU(fine + middle, middle, 1)
-        self.gather_coarse = ConvNormReLU(coarse, middle, 3)
-        self.gather_middle = ConvNormReLU(middle, middle, 3)
-        self.gather_fine = ConvNormReLU(middle, middle, 3)
-        self.gather = ConvNormReLU(3 * middle, middle, 1)
-        self.locate = ConvNormReLU(middle + 2, middle, 3)
-        self.smooth = ConvNormReLU(middle, middle, 3)
+        self.project_middle = ConvNormReLU(image_widths[1], middle, kernel=3)
+        self.merge_middle = ConvNormReLU(middle + coarse, middle, kernel=1)
+        self.project_fine = ConvNormReLU(image_widths[0], fine, kernel=3)
+        self.merge_fine = ConvNormReLU(fine + middle, middle, kernel=1)
+        self.gather_coarse = ConvNormReLU(coarse, middle, kernel=3)
+        self.gather_middle = ConvNormReLU(middle, middle, kernel=3)
+        self.gather_fine = ConvNormReLU(middle, middle, kernel=3)
+        self.gather = ConvNormReLU(3 * middle, middle, kernel=1)
+        self.locate = ConvNormReLU(middle + 2, middle, kernel=3)
+        self.smooth = ConvNormReLU(middle, middle, kernel=3)
 
     def of_images(self, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> ImageMaps:
         """All that no sentence takes part in, from C3, C4 and C5; done once for an image."""

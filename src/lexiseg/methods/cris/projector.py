@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.methods.cris.neck import ConvNormReLU
+from lexiseg.layers.blocks import ConvNormReLU
 
 Targets = Literal["soft", "hard"]
 
@@ -25,8 +25,8 @@ class Projector(nn.Module):
     def __init__(self, *, dim: int, state_width: int) -> None:
         super().__init__()
         self.width = dim // 2
-        self.conv1 = ConvNormReLU(dim, dim, KERNEL)
-        self.conv2 = ConvNormReLU(dim, self.width, KERNEL)
+        self.conv1 = ConvNormReLU(dim, dim, kernel=KERNEL)
+        self.conv2 = ConvNormReLU(dim, self.width, kernel=KERNEL)
         self.conv3 = nn.Conv2d(self.width, self.width, 1)
         self.kernel = nn.Linear(state_width, self.width * KERNEL * KERNEL + 1)
 

@@ -12,10 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lexiseg.encoders.base import Encoder, encode_labels
-from lexiseg.encoders.clip import MEAN, STD, clip_vitb16, clip_vitl14_336
+from lexiseg.encoders.clip import clip_vitb16, clip_vitl14_336
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
-from lexiseg.images import Preprocess
 from lexiseg.layers.cost import LEFT_OUT, best_texts, cosine_cost
 from lexiseg.layers.decoder import Decoder, fit
 from lexiseg.methods.base import (
@@ -23,9 +22,9 @@ from lexiseg.methods.base import (
     Protocol,
     SegmentationModel,
     Texts,
-    Tiling,
     View,
 )
+from lexiseg.methods.clip_protocols import whole_image, windows
 from lexiseg.methods.escnet.blocks import ESCBlock, SAMBlock
 from lexiseg.methods.escnet.boundary import BoundaryRefinement
 from lexiseg.methods.escnet.checkpoints import initialise
@@ -268,10 +267,7 @@ def escnet_protocols(size: int, patch: int) -> dict[str, Protocol]:
     * "sliding": 2 x 2 windows of the image, stretched to a square, and the whole of it once more,
       as CAT-Seg evaluates; how ESC-Net was evaluated is not known.
     """
-    keep_aspect = Preprocess(mean=MEAN, std=STD, shorter=size, longest=4 * size, multiple=patch)
-    mapper = Preprocess(mean=MEAN, std=STD, shorter=640, longest=2560)
-    tiling = Tiling(window=384, stride=256, whole_size=384, squash=(640, 640), input_size=size)
-    return {"default": Protocol(keep_aspect), "sliding": Protocol(mapper, tiling)}
+    return {"default": whole_image(size, patch), "sliding": windows(size)}
 
 
 @register_model
