@@ -5,7 +5,7 @@ Letters beyond the library's: D channels of SAM, H W patches, h w cells of SAM's
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from lexiseg.encoders.base import Encoder, encode_labels
 from lexiseg.encoders.clip import clip_vitb16, clip_vitl14_336
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
-from lexiseg.layers.cost import LEFT_OUT, best_texts, cosine_cost
+from lexiseg.layers.cost import LEFT_OUT, CostSkip, best_texts, cosine_cost
 from lexiseg.layers.decoder import Decoder, fit
 from lexiseg.methods.base import (
     Activation,
@@ -63,6 +63,7 @@ class ESCNetConfig:
         window: side of a Swin window, in cells.
         cost_stride: patches to a cell of SAM's grid and of the fusion.
         boundary_refinement: double the logits once more under the image's pixels; ours.
+        cost_skip: begin with the last block's correlation as the logits; ours.
     """
 
     intermediates: tuple[int, ...] = (3, 7)
@@ -83,6 +84,7 @@ class ESCNetConfig:
     window: int = 12
     cost_stride: int = 1
     boundary_refinement: bool = False
+    cost_skip: bool = False
 
     def __post_init__(self) -> None:
         of_stages = (self.intermediates, self.guidance_widths, self.guidance_projected)
@@ -164,8 +166,12 @@ class ESCNet(SegmentationModel):
                 upsampling="bilinear",
             ),
             boundary=BoundaryRefinement() if config.boundary_refinement else None,
+            skip=CostSkip() if config.cost_skip else None,
             texts_apart=config.class_fusion == "none",
         )
+        if config.cost_skip:
+            nn.init.zeros_(self.rounds.decoder.head.weight)
+            nn.init.zeros_(cast(Tensor, self.rounds.decoder.head.bias))
 
     def encode_texts(self, prompts: Sequence[Sequence[str]]) -> Texts:
         """The mean direction of each label's prompts, with gradients into the text tower."""
@@ -308,6 +314,7 @@ def escnet_lite(**changes: Any) -> ESCNet:
         hidden=64,
         window=8,
         cost_stride=2,
+        cost_skip=True,
     )
     return ESCNet(
         Lite(),

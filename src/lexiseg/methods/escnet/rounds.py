@@ -12,6 +12,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.cost import CostSkip
 from lexiseg.layers.decoder import Decoder
 from lexiseg.layers.maps import in_chunks
 from lexiseg.methods.escnet.blocks import ESCBlock
@@ -31,6 +32,7 @@ class Rounds(nn.Module):
         blocks: of which the last gives the decoder all channels of its fusion.
         decoder: doubles the grid under the encoder's middle layers.
         boundary: doubles it once more under the pixels, or None.
+        skip: adds the correlation of the last block to the logits, or None.
         texts_apart: True where each text gets an image of its own, False where all share one.
     """
 
@@ -40,6 +42,7 @@ class Rounds(nn.Module):
         blocks: Sequence[ESCBlock],
         decoder: Decoder,
         boundary: BoundaryRefinement | None,
+        skip: CostSkip | None,
         texts_apart: bool,
     ) -> None:
         super().__init__()
@@ -47,6 +50,7 @@ class Rounds(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.decoder = decoder
         self.boundary = boundary
+        self.skip = skip
 
     def forward(
         self,
@@ -179,7 +183,11 @@ class Rounds(nn.Module):
             maps = fusion(part, of_image, of_texts)
             maps = rearrange(maps, "(I p) t h w C -> I (p t) h w C", I=len(guidance[0]))
             logits = self.decoder.decode(maps, guidance[:stages])
-            return logits if self.boundary is None else self.boundary(logits, guidance[stages])
+            if self.boundary is not None:
+                logits = self.boundary(logits, guidance[stages])
+            if self.skip is None:
+                return logits
+            return self.skip(logits, rearrange(part, "(I p) t H W -> I (p t) H W", I=len(logits)))
 
         if self.texts_apart:  # the pairs of an image come together in its logits
             return run(correlation)

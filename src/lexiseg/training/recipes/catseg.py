@@ -1,7 +1,5 @@
 """CAT-Seg: the published runs, and one's own data."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ from torch import nn
 from lexiseg.data.augment import catseg_crop, varied_crop
 from lexiseg.data.catalog import read_benchmark
 from lexiseg.data.datasets import open_dataset
-from lexiseg.data.epochs import Augmentation, Epochs, hold_out, texts_of
+from lexiseg.data.epochs import Augmentation, hold_out
 from lexiseg.data.semantic import SemanticDataset
 from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.encoders.lite import Lite
@@ -21,35 +19,30 @@ from lexiseg.encoders.lite_checkpoints import head_metadata
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.methods.catseg import CATSeg, set_finetuning
 from lexiseg.methods.catseg.finetuning import ENCODER_MULTIPLIER, Finetuning
-from lexiseg.prompts import build_prompts
 from lexiseg.registry import builder_of, create_model, pretrained_name
 from lexiseg.segmenter import Segmenter
-from lexiseg.training.dense import LOSSES, DenseObjective
-from lexiseg.training.optim import parameter_groups
-from lexiseg.training.run import Job, OptimConfig, Recipe, TrainConfig, check_choice
+from lexiseg.training.dense import DenseTrainConfig, dense_job, trains_encoder
+from lexiseg.training.run import Job, OptimConfig, Recipe, check_choice
 from lexiseg.weights import load_state, read_weights, save_weights
 
 CLIPS = {"catseg_vitb16": "clip_vitb16", "catseg_vitl14": "clip_vitl14_336"}
 
 
 @dataclass(frozen=True)
-class CATSegTrainConfig(TrainConfig):
+class CATSegTrainConfig(DenseTrainConfig):
     """What all runs of CAT-Seg can change.
 
     Attributes:
         finetune: what of the encoder is trained, "attention", "full" or "freeze"; see
             :func:`lexiseg.methods.catseg.set_finetuning`.
-        loss: "masked" leaves ignored pixels out, "published" takes them for examples of no text.
         class_pooling: side of the square of cells that share one class attention in training.
     """
 
     finetune: str = "freeze"
-    loss: str = "masked"
     class_pooling: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("loss", self.loss, tuple(LOSSES))
         check_choice("finetune", self.finetune, get_args(Finetuning))
         if self.class_pooling < 1:
             raise ValueError(f"class_pooling {self.class_pooling} came; it must be at least 1")
@@ -198,33 +191,16 @@ def catseg_job(
     set_finetuning(model, config.finetune)
     _check_share(model, config)
     model.class_pooling = config.class_pooling
-    way = model.protocols[protocol]
-    texts = texts_of(dataset, way.authors)
-    labels = texts.labels.first_names() if way.first_synonym else texts.labels
-    prompts = build_prompts(labels, model.templates)
-    objective = DenseObjective(model, prompts, loss=config.loss)
-    samples = Epochs(
+    return dense_job(
+        model,
         dataset,
-        texts,
+        config,
         augmentation=augmentation,
-        preprocess=way.preprocess,
-        length=config.steps * config.batch_size,
-        seed=config.seed,
-    )
-    return Job(
-        objective=objective.train(),
-        samples=samples,
-        groups=parameter_groups(
-            model,
-            lr=config.optim.lr,
-            weight_decay=config.optim.weight_decay,
-            multipliers={"encoder.": config.optim.backbone_factor},
-            decay_vectors=True,
-        ),
-        save=partial(_save, model, arch, not objective.frozen_encoder),
+        save=partial(_save, model, arch, trains_encoder(model)),
+        multipliers={"encoder.": config.optim.backbone_factor},
+        protocol=protocol,
+        val=val,
         validate=None if val is None else partial(_score, model, val),
-        epoch=len(dataset),
-        fingerprint=_fingerprint(dataset, val, prompts),
     )
 
 
@@ -241,14 +217,6 @@ def _check_share(model: CATSeg, config: CATSegTrainConfig) -> None:
             f"batch_size {config.batch_size} came with accumulate {config.accumulate} and finetune "
             f"{config.finetune!r}: the encoder's batch norms need two samples at once or more"
         )
-
-
-def _fingerprint(
-    dataset: SemanticDataset, val: SemanticDataset | None, prompts: Sequence[Sequence[str]]
-) -> str:
-    """Of all that is learned from and scored on."""
-    parts = [dataset.fingerprint(), val.fingerprint() if val else "", prompts]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _own_splits(data: Path, config: OwnConfig) -> tuple[SemanticDataset, SemanticDataset]:
