@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from lexiseg.images import ImageError, Preprocess, _read_bytes, read_image, source_name
+from lexiseg.images import ImageError, Preprocess, read_image, source_name
+from lexiseg.pictures import read_bytes
 
 TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -170,9 +171,9 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         read_image("nul\0.jpg")
     with pytest.raises(ImageError, match="was opened as text"):
-        _read_bytes(io.StringIO("a"))
+        read_bytes(io.StringIO("a"))
     with pytest.raises(TypeError, match="cannot read an image from int"):
-        _read_bytes(3)
+        read_bytes(3)
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,14 @@ class ExplainedView:
         maps: how well each label fits each place; only differences within a map mean something.
         points: of each label, x and y of chosen places as parts of the width and height, 0 to 1.
         masks: of each label, chosen regions, on a grid of their own.
+        regions: names of the maps, where they are of parts of the picture and not of the labels.
     """
 
     name: str
     maps: Float[np.ndarray, "T _ _"]
     points: tuple[Float[np.ndarray, "_ 2"], ...] = ()
     masks: tuple[Bool[np.ndarray, "_ _ _"], ...] = ()
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,18 @@ class Explanation:
 
         Chosen regions are tinted, chosen places are dots.
 
+        Args:
+            view: number of the step.
+            label: one of ``labels``, or of the step's ``regions`` where it has some.
+
         Raises:
-            ValueError: the label was not looked for.
+            ValueError: the label was not looked for, or there is no such region.
         """
-        if label not in self.labels:
-            raise ValueError(f"unknown label {label!r}; there are {', '.join(self.labels)}")
-        step, index = self.views[view], self.labels.index(label)
+        step = self.views[view]
+        names = step.regions or self.labels
+        if label not in names:
+            raise ValueError(f"unknown label {label!r}; there are {', '.join(names)}")
+        index = names.index(label)
         size = (self.image.shape[0], self.image.shape[1])
         picture = heat(self.image, _resized(step.maps[index], size))
         if step.masks and len(step.masks[index]):
@@ -78,7 +86,7 @@ class Explanation:
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for number, step in enumerate(self.views, start=1):
-            for position, label in enumerate(self.labels):
+            for position, label in enumerate(step.regions or self.labels):
                 name = f"{position + 1:02d}_{_plain(label)}_{number:02d}_{_plain(step.name)}.png"
                 buffer = io.BytesIO()
                 self.plot(number - 1, label).save(buffer, format="PNG")

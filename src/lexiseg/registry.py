@@ -146,6 +146,7 @@ def _loaded(model: Any, source: Any) -> Any:
     if wrong:
         takes = " and ".join(map(repr, model.parts)) or "one file alone, weights=PATH"
         raise ValueError(f"weights came for {wrong}, but {type(model).__name__} takes {takes}")
-    for fate in model.initialise({part: read_weights(file) for part, file in parts.items()}):
+    states = {part: model.read_part(part, file) for part, file in parts.items()}
+    for fate in model.initialise(states):
         logger.info("%s", fate)
     return model

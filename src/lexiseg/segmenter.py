@@ -229,7 +229,7 @@ class Segmenter:
         pixels = read_image(image, max_pixels=self.max_pixels)
         self._check_prepared_size(pixels.shape[0], pixels.shape[1])
         with torch.inference_mode():
-            texts = self._texts(self.prompts(label_set, Background()))
+            texts = self._asked(self.prompts(label_set, Background()), Background())
             prepared = self.protocol.preprocess(pixels)[None].to(self.device)
             views = tuple(_as_arrays(view) for view in self.model.views(prepared, texts))
         return Explanation(label_set.labels, views, pixels)
@@ -252,7 +252,7 @@ class Segmenter:
     ) -> Iterator[Segmentation]:
         for batch in self._batches(images, batch_size):
             with torch.inference_mode():
-                texts = replace(self._texts(prompts), at_most=self.protocol.texts_at_most)
+                texts = self._asked(prompts, background)
                 prepared = torch.stack([view for _, _, view in batch]).to(self.device)
                 views = self._scores(prepared, texts)
             for (source, image, _), view in zip(batch, views, strict=True):
@@ -327,12 +327,26 @@ class Segmenter:
                 held -= sum(len(each) for each in dropped)
             return self._cache[key]
 
+    def _asked(self, prompts: list[list[str]], background: Background) -> Texts:
+        """The label set's features, and what the protocol says of their use."""
+        inside = self.protocol.background_inside
+        return replace(
+            self._texts(prompts),
+            at_most=self.protocol.texts_at_most,
+            rule=self.protocol.rule,
+            background=background.threshold if inside else None,
+        )
+
     def _scores(self, images: Float[Tensor, "B 3 H W"], texts: Texts) -> Float[Tensor, "B T h w"]:
-        activation, tiling = self.model.activation, self.protocol.tiling
-        if tiling is None:
+        """Scores, or logits where the protocol blends those, on the grid of the prepared images."""
+        activation = None if self.protocol.logits_blended else self.model.activation
+        if self.protocol.tiling is None:
             return activate(self.model(images, texts), activation)
         return sliding_scores(
-            lambda views: self.model(views, texts), images, tiling, activation=activation
+            lambda views: self.model(views, texts),
+            images,
+            self.protocol.tiling,
+            activation=activation,
         )
 
     def _result(
@@ -347,7 +361,7 @@ class Segmenter:
     ]:
         """Label map, confidence, scores; the first ``count`` texts are labels, not background."""
         best, winner, kept = self._winners(view, size, count if keep_scores else 0)
-        threshold = background.threshold
+        threshold = None if self.protocol.background_inside else background.threshold
         if threshold is None and not self.model.exclusive:
             threshold = self.model.threshold
         is_none = winner >= count
@@ -363,6 +377,8 @@ class Segmenter:
         """Best score, who has it, and the first ``keep`` maps, some texts at a time."""
         height, width = size
         restore = self.protocol.preprocess.restore
+        blended = self.protocol.logits_blended
+        total = torch.full((height, width), -torch.inf, device=view.device)
         kept = np.empty((keep, height, width), dtype=np.float32) if keep else None
         best = torch.full((height, width), -torch.inf, device=view.device)
         winner = torch.zeros((height, width), dtype=torch.int64, device=view.device)
@@ -374,6 +390,12 @@ class Segmenter:
             score, position = full.max(dim=0)
             winner = torch.where(score > best, position + start, winner)
             best = torch.maximum(score, best)
+            if blended:
+                total = torch.logaddexp(total, full.logsumexp(dim=0))
+        if blended:  # a text's score is its part of the softmax over all texts
+            best = (best - total).exp()
+            if kept is not None:
+                kept = np.exp(kept - total.cpu().numpy())
         return best, winner, kept
 
 
@@ -383,6 +405,7 @@ def _as_arrays(view: View) -> ExplainedView:
         view.maps.float().cpu().numpy(),
         tuple(points.cpu().numpy() for points in view.points),
         tuple(masks.cpu().numpy() for masks in view.masks),
+        view.regions,
     )
 
 

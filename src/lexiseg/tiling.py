@@ -17,7 +17,7 @@ def sliding_scores(
     images: Float[Tensor, "B 3 H W"],
     tiling: Tiling,
     *,
-    activation: Activation,
+    activation: Activation | None,
     crop_batch: int = 4,
 ) -> Float[Tensor, "B T h w"]:
     """Scores of the whole of each image, put together from those of its windows.
@@ -30,7 +30,7 @@ def sliding_scores(
         run: logits of a few views at once, on whatever grid.
         images: prepared, all of one size.
         tiling: what the windows are.
-        activation: what turns logits into scores.
+        activation: what turns logits into scores; None averages the logits themselves.
         crop_batch: views given to ``run`` at once.
 
     Returns:
@@ -74,8 +74,12 @@ def sliding_scores(
     return total
 
 
-def activate(logits: Float[Tensor, "B T h w"], activation: Activation) -> Float[Tensor, "B T h w"]:
-    """Scores between 0 and 1: softmax over the texts, or sigmoid of each by itself."""
+def activate(
+    logits: Float[Tensor, "B T h w"], activation: Activation | None
+) -> Float[Tensor, "B T h w"]:
+    """Scores between 0 and 1: softmax over the texts, or sigmoid of each; None leaves logits."""
+    if activation is None:
+        return logits
     return logits.softmax(dim=1) if activation == "softmax" else logits.sigmoid()
 
 

@@ -46,6 +46,8 @@ __all__ = [
     "rename_keys",
     "save_weights",
     "state_sha256",
+    "trace_keys",
+    "written_whole",
 ]
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ class Weights:
         trained_on: data.
         scores: what the authors report, such as ``{"ade20k_150 mIoU": 31.8}``.
         asset: path of the file inside the package's assets where it is bundled.
+        parts: of a model that starts from several files, the record of each; the asset is then one
+            of them.
     """
 
     url: str | None
@@ -78,6 +82,7 @@ class Weights:
     trained_on: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     asset: str | None = None
+    parts: Mapping[str, "Weights"] = field(default_factory=dict)
 
 
 Source = str | Path | Mapping[str, Any] | Weights
@@ -136,6 +141,8 @@ def parts_of(source: Any) -> dict[str, Source] | None:
 
     A mapping holds parts where paths, records or state dicts stand in the place of tensors.
     """
+    if isinstance(source, Weights) and source.parts:
+        return dict(source.parts)
     if not isinstance(source, Mapping) or not source or set(WRAPPERS) & set(source):
         return None
     kinds = (str, os.PathLike, Weights, Mapping)
@@ -178,7 +185,7 @@ def save_weights(
     packed = pack_safetensors(tensors)
     if metadata:
         packed = with_metadata(packed, metadata)
-    with _written_whole(path) as temporary:
+    with written_whole(path) as temporary:
         temporary.write_bytes(packed)
 
 
@@ -242,6 +249,29 @@ def rename_keys(
             raise ValueError(f"two keys become {new_key!r}, one of them {key!r}; remove one")
         renamed[new_key] = value
     return renamed
+
+
+def trace_keys(
+    convert: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], state: Mapping[str, Tensor]
+) -> dict[str, list[str]]:
+    """The names that each key of a state has behind ``convert``; none where it is left out.
+
+    A number is sent in the place of each tensor, and looked for. ``convert`` may cut tensors along
+    their first axis, and put them together there.
+    """
+    keys = list(state)
+    numbers = {
+        key: torch.tensor(float(index), dtype=torch.float64).expand(state[key].shape)
+        for index, key in enumerate(keys)
+    }
+    places: dict[str, list[str]] = {key: [] for key in keys}
+    for name, numbered in convert(numbers).items():
+        first = numbered.reshape(()) if not numbered.ndim else numbered
+        while first.ndim > 1:
+            first = first[:, 0]
+        for index in first.unique().long().tolist():
+            places[keys[index]].append(name)
+    return places
 
 
 def _pattern(name: str) -> re.Pattern[str]:
@@ -336,15 +366,19 @@ def fetch(weights: Weights, *, cache: str | Path | None = None) -> Path:
             f"these weights cannot be downloaded automatically; take them from {weights.origin} "
             "and pass the file's path"
         )
-    folder = Path(cache) if cache else cache_folder()
-    tag = weights.sha256 or hashlib.sha256(weights.url.encode()).hexdigest()
-    target = folder / tag[:16] / weights.url.rsplit("/", 1)[-1]
+    target = cached_path(weights.url, weights.sha256, cache=cache)
     if not target.is_file():
         logger.info("downloading %s to %s", weights.url, target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _written_whole(target) as temporary:
+        with written_whole(target) as temporary:
             _download(weights.url, weights.sha256, temporary, target)
     return target
+
+
+def cached_path(url: str, sha256: str | None, *, cache: str | Path | None = None) -> Path:
+    """Where a download is kept, whether it is there or not."""
+    tag = sha256 or hashlib.sha256(url.encode()).hexdigest()
+    return (Path(cache) if cache else cache_folder()) / tag[:16] / url.rsplit("/", 1)[-1]
 
 
 def _download(url: str, sha256: str | None, temporary: Path, target: Path) -> None:
@@ -369,7 +403,7 @@ def _download(url: str, sha256: str | None, temporary: Path, target: Path) -> No
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place only when all went well."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)

@@ -143,7 +143,7 @@ def build_clip(config: CLIPConfig, *, dense: Dense = "final") -> CLIP:
         activation=config.activation,
         dense=dense,
     )
-    return CLIP(visual=visual, text=_text_tower(config), dim=config.dim)
+    return CLIP(visual=visual, text=build_text_tower(config), dim=config.dim)
 
 
 def build_clip_resnet(config: CLIPResNetConfig, *, dense: ResNetDense = "value") -> CLIP:
@@ -156,10 +156,11 @@ def build_clip_resnet(config: CLIPResNetConfig, *, dense: ResNetDense = "value")
         dim=config.dim,
         dense=dense,
     )
-    return CLIP(visual=visual, text=_text_tower(config), dim=config.dim)
+    return CLIP(visual=visual, text=build_text_tower(config), dim=config.dim)
 
 
-def _text_tower(config: CLIPConfig | CLIPResNetConfig) -> TextTransformer:
+def build_text_tower(config: CLIPConfig | CLIPResNetConfig) -> TextTransformer:
+    """The text tower of a CLIP, with untrained weights."""
     return TextTransformer(
         context_length=config.context_length,
         vocabulary=config.vocabulary,

@@ -40,8 +40,8 @@ class MiniLM(nn.Module):
     def forward(self, prompts: Sequence[str]) -> TextFeatures:
         """Features of sentences; longer ones than ``context_length`` tokens are cut."""
         tokenizer = bert_wordpiece()
-        ids = tokenizer(prompts, context_length=self.config.context_length)
-        ids = ids.to(self.position_embedding.device)
+        rows = tokenizer(prompts, context_length=self.config.context_length)
+        ids = torch.from_numpy(rows).to(self.position_embedding.device)
         is_word = ids != tokenizer.pad
         words = self.encode_tokens(ids, is_word)
         weight = is_word[..., None].to(words.dtype)

@@ -1,13 +1,15 @@
-"""BERT's WordPiece tokenizer, lower-cased, as MiniLM-L6 was trained with (Wu et al., 2016)."""
+"""BERT's WordPiece tokenizer, lower-cased, as MiniLM-L6 was trained with (Wu et al., 2016).
+
+Without torch.
+"""
 
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 
-import torch
+import numpy as np
 from jaxtyping import Int
-from torch import Tensor
 
 LONGEST_WORD = 100
 
@@ -21,14 +23,14 @@ class WordPiece:
             self.ids[piece] for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
         )
 
-    def __call__(self, texts: Sequence[str], *, context_length: int) -> Int[Tensor, "P L"]:
+    def __call__(self, texts: Sequence[str], *, context_length: int) -> Int[np.ndarray, "P L"]:
         """Ids of each text, cut to ``context_length`` and padded to the longest."""
         rows = []
         for text in texts:
             ids = [piece for word in split_words(text) for piece in self.pieces(word)]
             rows.append([self.start, *ids[: context_length - 2], self.end])
         longest = max(map(len, rows))
-        return torch.tensor([row + [self.pad] * (longest - len(row)) for row in rows])
+        return np.array([row + [self.pad] * (longest - len(row)) for row in rows])
 
     def pieces(self, word: str) -> list[int]:
         """Ids of the longest known pieces of a word, or the one id for an unknown word."""

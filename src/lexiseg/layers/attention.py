@@ -64,5 +64,9 @@ class SelfAttention(nn.Module):
         v_bias = self.in_proj_bias.chunk(3)[2]
         return self.out_proj(F.linear(tokens, self.v_proj_weight, v_bias))
 
+    def keys(self, tokens: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+        """What each token is found by, all heads side by side."""
+        return F.linear(tokens, self.k_proj_weight, self.in_proj_bias.chunk(3)[1])
+
     def _heads(self, tokens: Float[Tensor, "B L D"]) -> Float[Tensor, "B n L d"]:
         return rearrange(tokens, "B L (n d) -> B n L d", n=self.heads)

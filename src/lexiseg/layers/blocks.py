@@ -46,13 +46,14 @@ class TransformerBlock(nn.Module):
         dim: channels of a token.
         heads: of the attention.
         activation: of the MLP.
+        eps: of the norms; CLIP's is 1e-5, others' is 1e-6.
     """
 
-    def __init__(self, dim: int, heads: int, activation: Activation) -> None:
+    def __init__(self, dim: int, heads: int, activation: Activation, *, eps: float = 1e-5) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attention = SelfAttention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = MLP(dim, 4 * dim, activation)
 
     def forward(

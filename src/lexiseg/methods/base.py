@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lexiseg.images import Preprocess
-from lexiseg.weights import KeyFate
+from lexiseg.weights import KeyFate, Source, read_weights
 
 Activation = Literal["softmax", "sigmoid"]
 
@@ -52,6 +52,11 @@ class Protocol:
         first_synonym: True where a label's first name alone is encoded, as some authors do.
         authors: whose names for the classes of a benchmark are meant; None for the default ones.
         thresholds: of a benchmark by name, the score that the best label must reach.
+        rule: which of the method's ways to make logits; "" is its own.
+        background_inside: a threshold is the method's business: it gives one more map, and what
+            that wins is none of the labels.
+        logits_blended: logits, not scores, are averaged over windows and brought to the
+            photograph's size, and become scores there by softmax.
     """
 
     preprocess: Preprocess
@@ -60,6 +65,9 @@ class Protocol:
     first_synonym: bool = False
     authors: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    rule: str = ""
+    background_inside: bool = False
+    logits_blended: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,9 @@ class Texts:
         features: one vector of length one for each text, in the encoder's joint space.
         at_most: so many texts take part in an image, if the method can leave some out: those that
             fit it best; None for all.
+        rule: which of the method's ways to make logits; "" is its own.
+        background: where the method itself tells the background from the texts, the score that the
+            best text must reach; it then gives one more map, the last. None: there is no such map.
 
     Raises:
         ValueError: ``at_most`` is below 1.
@@ -77,6 +88,8 @@ class Texts:
 
     features: Float[Tensor, "T D"]
     at_most: int | None = None
+    rule: str = ""
+    background: float | None = None
 
     def __post_init__(self) -> None:
         if self.at_most is not None and self.at_most < 1:
@@ -96,12 +109,14 @@ class View:
         points: of each text, places that the model chose: x and y as parts of the map's width and
             height, 0 to 1.
         masks: of each text, regions that it chose, on a grid of their own.
+        regions: names of the maps, where they are of parts of the picture and not of the texts.
     """
 
     name: str
     maps: Float[Tensor, "T h w"]
     points: tuple[Float[Tensor, "_ 2"], ...] = ()
     masks: tuple[Bool[Tensor, "_ _ _"], ...] = ()
+    regions: tuple[str, ...] = ()
 
 
 class SegmentationModel(nn.Module):
@@ -146,6 +161,10 @@ class SegmentationModel(nn.Module):
         """This model's names for a state dict under the authors'; its own stay as they are."""
         return dict(state)
 
-    def initialise(self, states: Mapping[str, Mapping[str, Tensor]]) -> tuple[KeyFate, ...]:
+    def read_part(self, part: str, source: Source) -> Any:
+        """What :meth:`initialise` gets of one of ``parts``: the state dict of its file."""
+        return read_weights(source)
+
+    def initialise(self, states: Mapping[str, Any]) -> tuple[KeyFate, ...]:
         """Start from the state dicts of some of ``parts``; says where each tensor went."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ import torch
 
 from lexiseg.result import write_atomically
 from lexiseg.training.metrics import only_finite
-from lexiseg.weights import _written_whole
+from lexiseg.weights import written_whole
 
 WEIGHTS_FILE = "weights.safetensors"
 FACTS_FILE = "checkpoint.json"
@@ -182,7 +182,7 @@ def judged(out: Path, step: int, score: float | None, *, keep: int) -> None:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is never half written."""
-    with _written_whole(target) as temporary:
+    with written_whole(target) as temporary:
         shutil.copyfile(source, temporary)
 
 

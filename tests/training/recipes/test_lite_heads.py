@@ -2,7 +2,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from lexiseg.encoders.lite import Lite
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack
@@ -10,7 +9,6 @@ from lexiseg.registry import create_model
 from lexiseg.training.loop import fit
 from lexiseg.training.recipes import lite_heads
 from lexiseg.training.run import Recipe
-from lexiseg.training.weakened import Weakened
 from lexiseg.weights import metadata_of, read_weights, save_weights
 from tests.training.recipes.halves import Halves
 
@@ -50,32 +48,3 @@ def test_a_head_on_another_encoder_is_stored_with_it(
     weights = fit(lite_heads.catseg_lite(tmp_path, config), config, tmp_path / "run")
     model = create_model("catseg_lite", weights=weights)
     assert model.encoder.logit_scale == encoder.logit_scale.half()
-
-
-def test_a_weakened_encoder_misses_some_channels_in_training_alone() -> None:
-    encoder = bundled().eval()
-    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    whole = encoder.encode_images(images, intermediates=(0,))
-    weakened = Weakened(encoder, most=0.9)
-    torch.manual_seed(0)
-    seen = weakened.train().encode_images(images, intermediates=(0,))
-    assert not encoder.training
-    for ours, theirs in (
-        (seen.patch_features, whole.patch_features),
-        (seen.intermediates[0], whole.intermediates[0]),
-    ):
-        missing = (ours == 0).all(dim=(-2, -1))
-        shares = missing.float().mean(dim=1)
-        assert shares.unique().numel() == 3  # each image draws its own
-        assert 0.05 < shares.mean() < 0.85
-        kept = (~missing)[..., None, None] & (theirs != 0)
-        ratio = (ours / theirs)[kept]
-        assert ratio.min() >= 0.999
-        assert ratio.max() <= 10.001
-    unchanged = weakened.eval().encode_images(images, intermediates=(0,))
-    assert torch.equal(unchanged.patch_features, whole.patch_features)
-
-
-def test_an_encoder_cannot_miss_all() -> None:
-    with pytest.raises(ValueError, match="weakened 1.0 came"):
-        replace(lite_heads.CATSEG_LITE.config, weakened=1.0)

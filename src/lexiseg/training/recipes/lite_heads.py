@@ -13,7 +13,6 @@ from lexiseg.training.objectives import FewNames, HeadObjective
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.recipes.lite import FINE_SHARES, LiteTrainConfig, lite_samples
 from lexiseg.training.run import Job, OptimConfig, Recipe
-from lexiseg.training.weakened import Weakened
 from lexiseg.weights import load_state, read_weights, save_weights
 
 
@@ -24,16 +23,9 @@ class HeadTrainConfig(LiteTrainConfig):
     Attributes:
         encoder: file of the encoder's weights; "" for the bundled one. On another, the encoder is
             stored with the head.
-        weakened: of the encoder's channels, the largest share that is missing in a sample.
     """
 
     encoder: str = ""
-    weakened: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.weakened < 1:
-            raise ValueError(f"weakened {self.weakened} came; it is a share, from 0 to less than 1")
 
 
 def catseg_lite(data: Path, config: HeadTrainConfig) -> Job:
@@ -59,13 +51,13 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig) -> Job:
     encoder = cast(Lite, model.encoder)
     load_state(encoder, read_weights(config.encoder or LITE_WEIGHTS))
     encoder.requires_grad_(False)
-    model.encoder = Weakened(encoder, most=config.weakened)
     samples = lite_samples(data, config, crop=256, longest=(320, 768), shares=FINE_SHARES)
     objective = HeadObjective(
         model,
         lambda images: encoder.encode_images(images).patch_features,
         samples.names,
     ).train()
+    encoder.eval()
 
     def save(path: Path) -> Path:
         head = {
