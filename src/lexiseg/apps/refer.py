@@ -91,11 +91,11 @@ def _read(expressions: list[str], background: str) -> tuple[list[str], Any]:
 
 def _chosen(model: str | None) -> str:
     """The model that is asked for, or the bundled one, of which it is said where it is missing."""
-    from lexiseg.registry import registered
+    from lexiseg.registry import registered, weights_of
 
     if model is not None:
         return model
-    if DEFAULT_MODEL not in registered():
+    if DEFAULT_MODEL not in registered() or not weights_of(DEFAULT_MODEL):
         misuse(
             f"{DEFAULT_MODEL}, the model for expressions, is not bundled with this version; give "
             "--model cris_r50=FILE with a published checkpoint of CRIS, or --model catseg_lite, "

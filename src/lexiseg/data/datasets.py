@@ -8,9 +8,12 @@ from pathlib import Path
 from lexiseg.data import catalog
 from lexiseg.data.coco import read_coco_json
 from lexiseg.data.referring import (
+    GENERATED,
     REFERRING_BENCHMARKS,
     ReferringDataset,
+    check_generated,
     check_refer,
+    read_generated,
     read_lmdb,
     read_refer,
     read_referring_folder,
@@ -22,7 +25,7 @@ ROOT_VARIABLES = ("LEXISEG_DATA", "DETECTRON2_DATASETS")
 SPLITS = {"train", "val", "test", "testa", "testb"}  # which the name of a file may tell
 _VAL = {"valid", "validation"}  # what tools call it too
 _logger = logging.getLogger(__name__)
-_KNOWN = f"Known are {', '.join([*catalog.BENCHMARKS, *REFERRING_BENCHMARKS])}"
+_KNOWN = f"Known are {', '.join([*catalog.BENCHMARKS, *REFERRING_BENCHMARKS, GENERATED])}"
 
 
 def open_dataset(
@@ -31,8 +34,9 @@ def open_dataset(
     """The data set that a user means.
 
     Args:
-        name: a benchmark, such as "ade150" or "refcoco"; or a folder with classes.json (photographs
-            and masks), refs.json (photographs, expressions and masks) or COCO's annotations; or a
+        name: a benchmark, such as "ade150" or "refcoco"; "generated" for expressions made from the
+            photographs with masks below ``root``; or a folder with classes.json (photographs and
+            masks), refs.json (photographs, expressions and masks) or COCO's annotations; or a
             file of COCO's annotations (.json) or of the CRIS authors (.lmdb). A text that is the
             name of a benchmark means the benchmark where ``root`` is given, and else a folder of
             that name only if it is such a folder; "./refcoco" always means the folder.
@@ -49,6 +53,8 @@ def open_dataset(
     if os.path.exists(path) and not (known and (root is not None or not _is_own(path, split))):
         return _own(path, split)
     place = default_root() if root is None else Path(root)
+    if key == GENERATED:
+        return read_generated(place, split)
     if key in REFERRING_BENCHMARKS:
         return read_refer(key, place, split)
     if key in catalog.names():
@@ -65,6 +71,8 @@ def check_dataset(name: str, root: str | os.PathLike[str], *, split: str = "val"
         ValueError: no such benchmark or split.
     """
     key = find_name(name)
+    if key == GENERATED:
+        return check_generated(Path(root), split)
     if key in REFERRING_BENCHMARKS:
         return check_refer(key, Path(root), split)
     return catalog.check(key, root, split)
@@ -77,7 +85,7 @@ def find_name(name: str) -> str:
         ValueError: no such benchmark; the message gives the nearest one.
     """
     key = _key(name)
-    if key in REFERRING_BENCHMARKS:
+    if key in (GENERATED, *REFERRING_BENCHMARKS):
         return key
     if key not in catalog.names():
         raise ValueError(unknown("benchmark", name, names(), _KNOWN))
@@ -86,7 +94,7 @@ def find_name(name: str) -> str:
 
 def names() -> list[str]:
     """Every name of a benchmark, aliases too."""
-    return [*catalog.names(), *REFERRING_BENCHMARKS]
+    return [*catalog.names(), *REFERRING_BENCHMARKS, GENERATED]
 
 
 def default_root() -> Path:

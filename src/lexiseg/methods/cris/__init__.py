@@ -9,10 +9,13 @@ sentence ─ text tower ─┬─ state ─────────────�
 neck.py multiplies the coarsest map by the sentence and merges the three at stride 16; in decoder.py
 every cell reads all cells and then the words; projector.py turns the sentence into a 3x3 kernel,
 which is slid over the up-sampled map, and holds the contrastive loss; model.py is the whole figure.
-letterbox.py is the published way of a picture into the model and of scores back.
+letterbox.py is the published way of a picture into the model and of scores back; lite.py is the
+small model on the bundled encoder.
 """
 
 from lexiseg.methods.cris.letterbox import Letterbox as Letterbox
+from lexiseg.methods.cris.lite import CRISLite as CRISLite
+from lexiseg.methods.cris.lite import CRISLiteConfig as CRISLiteConfig
 from lexiseg.methods.cris.model import CRIS as CRIS
 from lexiseg.methods.cris.model import CRISConfig as CRISConfig
 from lexiseg.methods.cris.model import Sentences as Sentences

@@ -202,7 +202,7 @@ class CRIS(SegmentationModel):
             raise ValueError(
                 f"{len(images)} images came with {len(sentences.states)} sentences; give one each"
             )
-        return self._pairs(self.look(images), sentences.states, sentences.words, sentences.is_word)
+        return self.pairs(self.look(images), sentences.states, sentences.words, sentences.is_word)
 
     def look(self, images: Float[Tensor, "B 3 H W"]) -> ImageMaps:
         """All that no sentence takes part in."""
@@ -253,7 +253,7 @@ class CRIS(SegmentationModel):
         """Every image with each of some sentences."""
         images = len(maps.middle)
         states, words = sentences.states[part], sentences.words[part]
-        logits = self._pairs(
+        logits = self.pairs(
             maps.repeated(len(states)),
             states.repeat(images, 1),
             words.repeat(images, 1, 1),
@@ -261,13 +261,14 @@ class CRIS(SegmentationModel):
         )
         return rearrange(logits, "(B P) 1 h w -> B P h w", B=images)
 
-    def _pairs(
+    def pairs(
         self,
         maps: ImageMaps,
         states: Float[Tensor, "B S"],
-        words: Float[Tensor, "B L D"],
+        words: Float[Tensor, "B L C"],
         is_word: Bool[Tensor, "B L"],
     ) -> Float[Tensor, "B 1 h w"]:
+        """Logits of each image that was looked at, for the sentence of its row."""
         merged = self.neck(maps, states)
         grid = (merged.shape[2], merged.shape[3])
         cells = rearrange(merged, "B D h w -> B (h w) D")

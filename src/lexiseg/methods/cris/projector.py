@@ -34,13 +34,24 @@ class Projector(nn.Module):
         self, cells: Float[Tensor, "B D h w"], state: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B 1 H W"]:
         """Logits of each map for the sentence of its row."""
-        pixels = self.conv3(self.conv2(_doubled(self.conv1(_doubled(cells)))))
-        # One group a pair: each map is convolved with the kernel of its own sentence.
-        weights, bias = self.kernel(state).split([self.width * KERNEL * KERNEL, 1], dim=1)
-        weights = rearrange(weights, "B (C i j) -> B C i j", i=KERNEL, j=KERNEL)
-        flat = rearrange(pixels, "B C H W -> 1 (B C) H W")
-        logits = F.conv2d(flat, weights, bias[:, 0], padding=KERNEL // 2, groups=len(state))
-        return rearrange(logits, "1 B H W -> B 1 H W")
+        return self.contrast(self.conv2(doubled(self.conv1(doubled(cells)))), state)
+
+    def contrast(
+        self, pixels: Float[Tensor, "B C h w"], state: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B 1 h w"]:
+        """Logits of up-sampled maps: the last projection, and the kernel of each sentence."""
+        return convolve_each(self.conv3(pixels), self.kernel(state))
+
+
+def convolve_each(
+    pixels: Float[Tensor, "B C H W"], kernels: Float[Tensor, "B K"]
+) -> Float[Tensor, "B 1 H W"]:
+    """Each map convolved with its own kernel, whose last number is its bias."""
+    weights, bias = kernels[:, :-1], kernels[:, -1]
+    weights = rearrange(weights, "B (C i j) -> B C i j", i=KERNEL, j=KERNEL)
+    flat = rearrange(pixels, "B C H W -> 1 (B C) H W")
+    logits = F.conv2d(flat, weights, bias, padding=KERNEL // 2, groups=len(kernels))
+    return rearrange(logits, "1 B H W -> B 1 H W")
 
 
 def text_to_pixel_loss(
@@ -77,5 +88,6 @@ def mask_targets(
     return F.interpolate(masks, size=grid, mode="nearest")
 
 
-def _doubled(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
+def doubled(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
+    """The map on a grid twice as fine, bilinear."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,0 +1,52 @@
+"""What a model minimises that is asked for sentences, each of one photograph."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lexiseg.data.referring.training import ExpressionSample
+from lexiseg.methods.cris import CRIS, text_to_pixel_loss
+from lexiseg.methods.cris.projector import mask_targets
+
+
+class ExpressionObjective(nn.Module):
+    """Text-to-pixel contrast of every sentence with its own photograph.
+
+    Args:
+        model: what is trained, by its parameters' ``requires_grad``.
+        overlap: weight of one minus the overlap of scores and masks; ours, published is 0. Cross-
+            entropy counts pixels, so that it hardly hears of a small object; this counts objects.
+    """
+
+    def __init__(self, model: CRIS, *, overlap: float = 0.0) -> None:
+        super().__init__()
+        self.model = model
+        self.overlap = overlap
+
+    def forward(self, batch: Sequence[ExpressionSample]) -> dict[str, Tensor]:
+        """The means over the sentences; each photograph has as many as the others."""
+        images = torch.stack([sample.image for sample in batch])
+        masks = torch.cat([sample.masks for sample in batch])[:, None]
+        texts = self.model.encode_texts([[s] for sample in batch for s in sample.expressions])
+        maps = self.model.look(images).repeated(len(batch[0].expressions))
+        logits = self.model.pairs(maps, texts.states, texts.words, texts.is_word).float()
+        losses = {"contrast": text_to_pixel_loss(logits, masks)}
+        if self.overlap:
+            small = mask_targets(masks, (logits.shape[2], logits.shape[3]))
+            losses["overlap"] = self.overlap * overlap_loss(logits, small)
+        return losses
+
+
+def overlap_loss(
+    logits: Float[Tensor, "B 1 h w"], masks: Float[Tensor, "B 1 h w"]
+) -> Float[Tensor, ""]:
+    """One minus the Dice overlap of scores and mask, on average.
+
+    V-Net (Milletari et al., 3DV 2016), equation in section 3, without squares.
+    """
+    scores = logits.sigmoid()
+    both = (scores * masks).sum(dim=(1, 2, 3))
+    either = scores.sum(dim=(1, 2, 3)) + masks.sum(dim=(1, 2, 3))
+    return (1 - 2 * both / either.clamp(min=1e-6)).mean()
