@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from lexiseg.data.masks import RunLengths
-from lexiseg.outlines import area_of, box_of, outlines
+from lexiseg.outlines import area_of, box_of, outlines, parts
 
 
 def painted(found, size):
@@ -61,3 +61,30 @@ def test_without_holes_cocos_polygons_paint_the_same():
     mask[5:20, 7:30], mask[15:35, 20:45], mask[38:, :3] = True, True, True
     flat = [np.array(each).ravel().tolist() for each in outlines(mask)]
     np.testing.assert_array_equal(RunLengths.of_polygons(flat, mask.shape).mask(), mask)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_parts_know_their_holes(height, width, seed):
+    generator = np.random.default_rng(seed)
+    mask = generator.random((height, width)) < generator.random()
+    found = parts(mask)
+    together = np.zeros(mask.shape, int)
+    for part in found:
+        one = painted([part.outer, *part.holes], mask.shape)
+        assert area_of(part.outer) + sum(map(area_of, part.holes)) == one.sum() > 0
+        assert all(area_of(hole) < 0 for hole in part.holes)
+        assert area_of(part.keyhole) == one.sum()
+        flat = [np.array(part.keyhole).ravel().tolist()]
+        np.testing.assert_array_equal(RunLengths.of_polygons(flat, mask.shape).mask(), one)
+        together += one
+    np.testing.assert_array_equal(together, mask)
+
+
+def test_a_region_in_the_hole_of_another_is_a_part_of_its_own():
+    mask = np.ones((7, 7), bool)
+    mask[1:6, 1:6] = False
+    mask[3, 3] = True
+    around, inner = parts(mask)
+    assert (len(around.holes), len(inner.holes)) == (1, 0)
+    assert inner.outer == inner.keyhole == [(3, 3), (4, 3), (4, 4), (3, 4)]
+    assert parts(mask & False) == []

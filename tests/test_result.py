@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.result import Segmentation, none_index, output_files, write_atomically
+from lexiseg.outputs import output_files
+from lexiseg.result import Segmentation, none_index, write_atomically
 
 
 def segmentation(**changes: Any) -> Segmentation:
@@ -92,7 +93,7 @@ def test_save_into_a_folder(tmp_path: Path) -> None:
 
 
 def test_save_one_file(tmp_path: Path) -> None:
-    assert segmentation().save(tmp_path / "a.json") == {"json": tmp_path / "a.json"}
+    assert segmentation().save(tmp_path / "a.json") == {"coco": tmp_path / "a.json"}
     assert segmentation().save(tmp_path / "a.PNG") == {"labels": tmp_path / "a.PNG"}
     assert set(segmentation().save(tmp_path / "v1.0", name="x")) == {"labels", "overlay", "json"}
     with pytest.raises(ValueError, match="cannot save as 'a.gif'"):

@@ -207,6 +207,17 @@ def with_legend(
     return canvas
 
 
+def titled(picture: Image.Image, title: str) -> Image.Image:
+    """The picture below a white strip with a title, which is cut where it is too long."""
+    size = max(14, round(picture.width / 30))
+    font = ImageFont.load_default(size)
+    canvas = Image.new("RGB", (picture.width, picture.height + size + 2 * _MARGIN), "white")
+    text = _cut(title, font, picture.width - 2 * _MARGIN)
+    ImageDraw.Draw(canvas).text((_MARGIN, _MARGIN // 2), text, fill=_INK, font=font)
+    canvas.paste(picture, (0, size + 2 * _MARGIN))
+    return canvas
+
+
 def side_by_side(pictures: Sequence[Image.Image], *, height: int, columns: int) -> Image.Image:
     """Pictures at one height in rows of so many, for a contact sheet.
 

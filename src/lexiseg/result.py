@@ -1,10 +1,8 @@
 """Segmentation: what came out, as a label map, masks, shares, a picture and files."""
 
-import io
-import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt, UInt8
 from PIL import Image
 
-from lexiseg import plot
+from lexiseg import outputs, plot
+from lexiseg.outputs.base import Transform
 
 MAX_LABELS_8_BIT = 255
+_PIXELS_AT_ONCE = 4_000_000  # of a large picture so many are looked at together
 
 
 def none_index(label_count: int) -> int:
@@ -52,11 +52,13 @@ class Segmentation:
                 f"label_map is {label_map.dtype} of shape {label_map.shape}; "
                 f"for {count} labels it must be {np.dtype(dtype)} of H x W"
             )
-        strangers = label_map[(label_map >= count) & (label_map != self.none)]
-        if strangers.size:
-            raise ValueError(
-                f"label_map holds {strangers[0]}; allowed are 0 to {count - 1} and {self.none}"
-            )
+        for rows in _strips(label_map.shape):
+            part = label_map[rows]
+            strangers = part[(part >= count) & (part != self.none)]
+            if strangers.size:
+                raise ValueError(
+                    f"label_map holds {strangers[0]}; allowed are 0 to {count - 1} and {self.none}"
+                )
         expected = {
             "confidence": label_map.shape,
             "scores": (count, *label_map.shape),
@@ -92,13 +94,15 @@ class Segmentation:
 
         A label without a pixel has share 0 and confidence 0.
         """
-        flat = self.label_map.ravel()
-        counts = np.bincount(flat, minlength=self.none + 1)
-        sums = np.bincount(flat, weights=self.confidence.ravel(), minlength=self.none + 1)
+        counts, sums = np.zeros(self.none + 1, dtype=np.int64), np.zeros(self.none + 1)
+        for rows in _strips(self.label_map.shape):
+            flat, weights = self.label_map[rows].ravel(), self.confidence[rows].ravel()
+            counts += np.bincount(flat, minlength=self.none + 1)
+            sums += np.bincount(flat, weights=weights, minlength=self.none + 1)
         return [
             {
                 "label": label,
-                "share": round(float(counts[index]) / flat.size, 6),
+                "share": round(float(counts[index]) / self.label_map.size, 6),
                 "confidence": round(float(sums[index]) / max(int(counts[index]), 1), 6),
             }
             for index, label in enumerate(self.labels)
@@ -118,6 +122,8 @@ class Segmentation:
         scale = longest / max(label_map.shape)
         if scale < 1:
             height, width = (max(1, round(side * scale)) for side in label_map.shape)
+            step = max(1, int(0.25 / scale))  # of a very large picture not every pixel is needed
+            image = np.ascontiguousarray(image[::step, ::step])
             image = np.asarray(Image.fromarray(image).resize((width, height)))
             rows = np.arange(height) * label_map.shape[0] // height
             columns = np.arange(width) * label_map.shape[1] // width
@@ -132,79 +138,73 @@ class Segmentation:
         ]
         return plot.with_legend(plot.overlay(image, label_map, palette), entries)
 
-    def save(self, path: str | os.PathLike[str], name: str | None = None) -> dict[str, Path]:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        formats: str | Iterable[str] | None = None,
+        transform: Transform | None = None,
+    ) -> dict[str, Path]:
         """Write the result; a file is either complete or not there.
 
         Args:
-            path: a folder, made if need be, for the label map (``NAME_labels.png``, a palette PNG;
-                with more than 255 labels a 16-bit grey one), the picture with a legend
-                (``NAME_overlay.jpg``) and the table (``NAME.json``); or one file, of which .png
-                holds the label map and .json the table.
+            path: one file, whose suffix says what it holds: .png the label map, .json COCO's
+                annotations with the table, .geojson polygons, .txt YOLO's polygons, .npz arrays,
+                .jpg the picture with a legend. Or a folder, made if need be.
             name: of the files in a folder; by default that of the picture.
+            formats: what is written into a folder: names such as "labels", "overlay", "json" (the
+                three by default), "coco", "polygons", "geojson", "yolo", "npz", "confidence",
+                "maps"; of one file, what else its suffix can hold: an overlay as .png, COCO's
+                polygons as .json.
+            transform: for GeoJSON, (a, b, c, d, e, f) that takes pixels to x' = a x + b y + c and
+                y' = d x + e y + f.
 
         Returns:
-            The paths under "labels", "overlay" and "json", as far as written.
+            The paths by format, as far as written.
+
+        Raises:
+            ValueError: a format or a name is not as it must be, or needs scores that were not kept.
         """
         path = Path(path)
-        if path.suffix.lower() in {".png", ".json"} and not path.is_dir():
-            kind = "labels" if path.suffix.lower() == ".png" else "json"
-            files = {kind: path}
-        elif path.suffix and not path.is_dir() and name is None:
-            raise ValueError(f"cannot save as {path.name!r}; allowed are .png, .json and a folder")
+        chosen = None if formats is None else outputs.parse_formats(formats)
+        is_file = path.suffix.lower() in outputs.SUFFIXES or (path.suffix and name is None)
+        if is_file and not path.is_dir():
+            files = {outputs.format_for(path, chosen): path}
         else:
             if name is None:
                 name = Path(self.source).stem if self.source else "segmentation"
-            if not name or name != Path(name).name:
+            if not name or name != Path(name).name or "\0" in name:
                 raise ValueError(f"name {name!r} came; give a file name without folders")
-            files = output_files(path, name)
+            chosen = chosen or outputs.DEFAULT
+            if "maps" in chosen and self.scores is None:
+                raise ValueError("maps need the scores of every label; segment with scores=True")
+            files = outputs.output_files(path, name, chosen, self.labels)
             path.mkdir(parents=True, exist_ok=True)
         for kind, file in files.items():
-            write_atomically(file, self._encode(kind, files))
+            write_atomically(file, outputs.encode(self, kind, files, transform))
         return files
 
-    def _encode(self, kind: str, files: Mapping[str, Path]) -> bytes:
-        buffer = io.BytesIO()
-        if kind == "labels":
-            self._label_image().save(buffer, format="PNG")
-        elif kind == "overlay":
-            self.plot().save(buffer, format="JPEG", quality=92, subsampling=0)
-        else:
-            height, width = self.label_map.shape
-            record = {
-                "image": self.source,
-                "height": height,
-                "width": width,
-                "none": self.none,
-                "labels": self.table(),
-                "files": {name: file.name for name, file in files.items()},
-            }
-            text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
-            buffer.write(text.encode("utf-8", "backslashreplace"))
-        return buffer.getvalue()
 
-    def _label_image(self) -> Image.Image:
-        image = Image.fromarray(self.label_map)
-        if self.label_map.dtype == np.uint8:
-            palette = np.zeros((256, 3), dtype=np.uint8)
-            palette[: len(self.labels)] = plot.colours(len(self.labels))
-            image.putpalette(palette.tobytes())
-        return image
+def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows that are looked at together."""
+    step = max(1, _PIXELS_AT_ONCE // max(1, shape[1]))
+    for top in range(0, shape[0], step):
+        yield slice(top, top + step)
 
 
-def output_files(folder: Path, name: str) -> dict[str, Path]:
-    """Where :meth:`Segmentation.save` writes in a folder."""
-    return {
-        "labels": folder / f"{name}_labels.png",
-        "overlay": folder / f"{name}_overlay.jpg",
-        "json": folder / f"{name}.json",
-    }
+def write_atomically(path: Path, data: bytes, *, alone: bool = False) -> None:
+    """Write beside ``path``, flush to the disk, then rename over it.
 
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside ``path``, flush to the disk, then rename over it."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    Args:
+        path: the file.
+        data: its bytes.
+        alone: no other process writes this file; what is beside it then has always the same name,
+            so that the next write takes away what a killed one has left.
+    """
+    temporary = path.with_name(f".{path.name if alone else secrets.token_hex(8)}.part")
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("wb" if alone else "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -1,9 +1,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from lexiseg.apps.files import expand, output_names
+from lexiseg.apps.files import once, output_names
 
 
 def test_names_that_would_collide(tmp_path: Path) -> None:
@@ -14,19 +12,18 @@ def test_names_that_would_collide(tmp_path: Path) -> None:
     assert output_names(clash, tmp_path) == {clash[0]: "x-2", clash[1]: "x_labels"}
 
 
-def test_folders_are_replaced_by_their_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("b.PNG", "a.jpg", ".c.jpg", "d.txt", "a_overlay.jpg"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub.jpg").mkdir()
-    photos = [tmp_path, tmp_path / "a.jpg", Path("missing.jpg")]
-    files, failed = expand(photos)
-    assert files == [tmp_path / "a.jpg", tmp_path / "b.PNG", Path("missing.jpg")]
-    assert not failed
-    files, failed = expand([tmp_path / "sub.jpg"])
-    assert (files, failed) == ([], True)
-    assert "has no pictures" in capsys.readouterr().err
+def test_a_file_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    given = [tmp_path / "a.jpg", tmp_path / "link.jpg", tmp_path / "." / "a.jpg", Path("b.jpg")]
+    assert once(given) == [tmp_path / "a.jpg", Path("b.jpg")]
+
+
+def test_a_name_that_a_disk_hardly_holds(tmp_path: Path) -> None:
+    photos = [tmp_path / f"{'x' * 250}.jpg", tmp_path / f"{'猫' * 83}.jpg"]
+    names = output_names(photos, tmp_path)
+    assert all(len(f"{name}_overlay.jpg".encode()) < 255 for name in names.values())
+    assert len(set(names.values())) == 2
 
 
 def test_files_that_are_not_this_photos_results_are_left_alone(tmp_path: Path) -> None:

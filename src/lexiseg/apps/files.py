@@ -2,48 +2,28 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from lexiseg.apps.terminal import complain, reason
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-OUTPUT_ENDINGS = ("_labels.png", "_overlay.jpg", "_mask.png")
+DEFAULT_FORMATS = ("labels", "overlay", "json")
 
 
-def expand(photos: list[Path]) -> tuple[list[Path], bool]:
-    """Each picture once, folders replaced by what is in them; and whether anything failed."""
-    files: list[Path] = []
-    failed = False
+def once(photos: Sequence[Path]) -> list[Path]:
+    """Each file once, by whatever links it is named."""
+    found: dict[str, Path] = {}
     for photo in photos:
-        try:
-            found = _pictures(photo) if photo.is_dir() else [photo]
-        except OSError as error:
-            complain(reason(photo, error))
-            failed = True
-            continue
-        if not found:
-            complain(f"{photo}: has no pictures ({', '.join(sorted(SUFFIXES))})")
-            failed = True
-        files += found
-    once: dict[str, Path] = {}
-    for file in files:
-        once.setdefault(os.path.realpath(file), file)
-    return list(once.values()), failed
+        found.setdefault(os.path.realpath(photo), photo)
+    return list(found.values())
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, without its sub-folders and without earlier results."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and not path.name.endswith(OUTPUT_ENDINGS)
-        and path.is_file()
-    )
-
-
-def output_names(files: list[Path], folder: Path, *, masks: int = 0) -> dict[Path, str]:
+def output_names(
+    files: list[Path],
+    folder: Path,
+    *,
+    masks: int = 0,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    labels: Sequence[str] = (),
+) -> dict[Path, str]:
     """A name for the results of each photo, no two alike, that never falls on a photo.
 
     The name is the photo's own without its ending; where photos share it, or where files lie that
@@ -53,25 +33,31 @@ def output_names(files: list[Path], folder: Path, *, masks: int = 0) -> dict[Pat
         files: the photos.
         folder: where the results go.
         masks: of how many expressions they are; 0 for those of labels.
+        formats: of the results of labels, the table among them.
+        labels: of which "maps" are files.
     """
+    from lexiseg.jobs.photos import fitting
+    from lexiseg.outputs import output_files
     from lexiseg.referral import referral_files
-    from lexiseg.result import output_files
 
     def results(name: str) -> dict[str, Path]:
-        return referral_files(folder, name, masks) if masks else output_files(folder, name)
+        if masks:
+            return referral_files(folder, name, masks)
+        return output_files(folder, name, formats, labels)
 
     photos = {_place(file) for file in files}
     taken: set[str] = set()
     names = {}
     for file in files:
-        number, name = 1, file.stem
+        stem = fitting(file.stem)
+        number, name = 1, stem
         while (
             taken & (places := {_place(path) for path in results(name).values()})
             or photos & places
             or not _is_free(file, results(name))
         ):
             number += 1
-            name = f"{file.stem}-{number}"
+            name = f"{stem}-{number}"
         taken |= places
         names[file] = name
     return names

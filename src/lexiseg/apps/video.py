@@ -1,0 +1,75 @@
+"""``lexiseg video``: a video with its labels drawn over it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lexiseg.apps.segment import DEFAULT_MODEL, read_labels
+from lexiseg.apps.terminal import (
+    FAILED,
+    complain,
+    echo_json,
+    load_segmenter,
+    make_folder,
+    misuse,
+    progress,
+    reason,
+)
+
+
+def video(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video's file.")],
+    labels: Annotated[
+        str,
+        typer.Option(help="Labels between commas, synonyms between bars; or a standard list."),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write: .mp4, .mkv or .mov.")],
+    model: Annotated[str, typer.Option(help="Name of a model, as for segment.")] = DEFAULT_MODEL,
+    background: Annotated[
+        str, typer.Option(help="When a pixel has no label, as for segment.")
+    ] = "off",
+    smooth: Annotated[
+        float,
+        typer.Option(
+            help="Weight of the frames before, from 0 (each by itself) to below 1 (slow change)."
+        ),
+    ] = 0.0,
+) -> None:
+    """Write the video with each frame tinted by its labels, above a legend; sound is left out.
+
+    Prints one JSON object. Exit codes: 0 done, 1 the video failed, 2 wrong use.
+    """
+    from lexiseg._extras import need
+
+    label_set, mode = read_labels(labels, background)
+    if not 0 <= smooth < 1:
+        misuse(f"--smooth {smooth} came; it must be from 0 to below 1")
+    if out.suffix.lower() not in {".mp4", ".mkv", ".mov"}:
+        misuse(f"--out {out} came; it must end in .mp4, .mkv or .mov")
+    try:
+        need("av", extra="video", purpose="video")
+    except ImportError as error:
+        complain(str(error))
+        raise typer.Exit(FAILED) from error
+    segmenter = load_segmenter(model)
+    make_folder(out.parent)
+    from lexiseg.video import VideoReader, segment_video
+
+    try:
+        with VideoReader(source) as reader:
+            expected = reader.facts.frames
+        with progress(max(expected, 2), "frames") as advance:
+            count = segment_video(
+                segmenter,
+                source,
+                label_set,
+                out,
+                background=mode,
+                smooth=smooth,
+                on_frame=lambda _: advance(),
+            )
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        complain(reason(source, error))
+        raise typer.Exit(FAILED) from error
+    echo_json({"video": str(source), "frames": count, "out": str(out)})
