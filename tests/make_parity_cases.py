@@ -10,7 +10,8 @@ import json
 import math
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class Arrays:
         limit: most numbers that are kept of any other array.
         squares: maps of which every fourth square of 4 x 4 numbers is kept, in both directions.
         first: arrays of which every so many-th row is kept whole, by name.
+        parts: arrays of which one part is kept, by name.
     """
 
     file: str
@@ -49,6 +51,7 @@ class Arrays:
     only: tuple[str, ...] = ()
     squares: tuple[str, ...] = ()
     first: tuple[tuple[str, int], ...] = ()
+    parts: Mapping[str, tuple[slice, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,29 @@ class Recipe:
 
 
 FREEDA_SUPERPIXELS = ("voc20", "context59_ade", "stuff", "cityscapes", "default_string")
+
+# What is recorded of the first of two windows.
+FREEDA_WINDOW = (
+    *("prototypes", "prototypes_k", "text_embeddings", "clip_image_features", "dino_tokens"),
+    *("w0_region_features", "w0_region_similarities", "w0_vanished", "w0_local_sub"),
+    *("w0_scores_sub", "w0_labels", "w0_clip_input_sub", "w0_pamr_scores_sub", "w0_pamr_labels"),
+    *("w0_k_maxmean07_sub", "w0_k_geometric07_sub", "w0_no_superpixels_sub"),
+)
+
+# Of the recorded attention only the caption's half, and of the finest layer the first eight rows:
+# what comes of it is compared there.
+_ROWS = (slice(None), slice(0, 8))
+DAAM_PARTS = {
+    **{f"q_t{t}_l{layer}": (slice(2, None),) for t in (0, 1) for layer in (0, 2, 3)},
+    **{f"k_t{t}_l{layer}": (slice(2, None),) for t in (0, 1) for layer in (0, 2, 3)},
+    **{f"q_t{t}_l1": (slice(1, None), slice(0, 8 * 64)) for t in (0, 1)},
+    **{f"k_t{t}_l1": (slice(1, None),) for t in (0, 1)},
+    "global": (*_ROWS, slice(None, None, 4)),
+    "global_normalized_sub": (slice(None), slice(0, 2)),
+    "dino_patch_grid": (slice(None, None, 16),),
+    **{f"word{i}_prototype_{t}": (slice(None, None, 16),) for i in (0, 1) for t in (40, 50)},
+}
+DAAM_WORDS = ("word0", "word1")
 
 # Batch norms after one step, which depend on their running statistics before.
 CRIS_STATISTICS = tuple(
@@ -137,31 +163,74 @@ RECIPES = {
             ),
         ),
     ),
+    # The first crop is cut from its photograph; pictures at 448 pixels and of whole photographs are
+    # left to the full cases, which also have them window by window.
     "segclip": Recipe(
-        json_files=(),
+        json_files=("manifest_vitb16.json", "optimizer_groups.json"),
         arrays=(
             Arrays(
                 "train_2.npz",
-                ("superpixels0", "superpixels1", "coord"),
-                photos=("photo0_uint8",),
-                only=(
-                    *("photo0_uint8", "superpixels0", "superpixels1", "coord"),
-                    *("superpixel_patch_ids", "superpixel_patch_ids_whole0"),
+                complete=(
+                    *("superpixels0", "superpixels1", "coord", "captions", "input_ids", "mean"),
+                    *("std", "parameter_names", "gumbel_main", "mask_noise_raw", "gumbel_mae"),
+                    *("superpixel_patch_ids", "superpixel_patch_ids_whole0", "mae_mask"),
+                    "patch_rows",
                     "superpixel_patch_ids_whole1",
+                    *(
+                        f"{mode}/{name}"
+                        for mode in ("batchfirst", "asrun")
+                        for name in ("map_hard", "mae_map_hard")
+                    ),
                 ),
+                left_out=("photo1_uint8", "crop0_uint8", "input_mask"),
+                limit=150,
+                photos=("photo0_uint8", "crop1_uint8"),
             ),
             Arrays("seg_voc.npz", ("label_map",), only=("label_map",)),
-            Arrays("seg_voc_lowthr.npz", ("label_map",), only=("label_map",)),
+            Arrays(
+                "seg_voc_lowthr.npz",
+                ("*",),
+                only=(
+                    *("label_map", "class_names", "bg_thresh", "logit_scale", "text_embedding"),
+                    *("window_map_soft", "window_region_features", "window_image_feature"),
+                    *("window_threshold", "ori_shape"),
+                ),
+            ),
         ),
     ),
+    # The picture of dinov2_vitb14 and of the first window of inference is that of superpixels; the
+    # keys of retrieval are 2 MB of noise: test_retrieval.py has cases of its own.
     "freeda": Recipe(
-        json_files=(),
+        json_files=("manifest_dinov2_vitb14.json",),
         arrays=(
+            Arrays("dinov2_vitb14.npz", left_out=("image_rgb",), limit=400),
+            Arrays(
+                "inference.npz",
+                ("prototypes", "prototypes_k", "text_embeddings", "clip_image_features"),
+                only=FREEDA_WINDOW,
+                limit=400,
+                parts={"dino_tokens": (slice(0, 1),)},
+            ),
             Arrays(
                 "superpixels.npz",
                 photos=("image_rgb",),
                 only=("image_rgb", *(f"labels_{name}" for name in FREEDA_SUPERPIXELS)),
             ),
+            Arrays(
+                "daam.npz",
+                complete=(
+                    *("caption", "tokens", "words", "latent_side", "word_token_indices"),
+                    *DAAM_WORDS,
+                    *(f"{word}_mask_{threshold}" for word in DAAM_WORDS for threshold in (40, 50)),
+                ),
+                limit=512,
+                left_out=(
+                    *("word2", "word2_expanded_sub", "word2_mask_40", "word2_mask_50"),
+                    *("word2_prototype_40", "word2_prototype_50", "q_t1_l3", "k_t1_l3"),
+                ),
+                parts=DAAM_PARTS,
+            ),
+            Arrays("text_key_candidates.npz", ("*",)),
         ),
     ),
 }
@@ -197,13 +266,16 @@ def _thin_file(arrays: Arrays, source: Path, target: Path) -> dict[str, dict[str
             if key in arrays.squares:
                 kept[key] = _squares(values)
                 continue
+            if key in arrays.parts:
+                kept[key] = values[arrays.parts[key]]
+                continue
             is_complete = key in arrays.complete or "*" in arrays.complete
             steps = [1] * values.ndim if is_complete else _steps(values.shape, arrays.limit)
             if key in dict(arrays.first):
                 steps = [dict(arrays.first)[key], *[1] * (values.ndim - 1)]
             kept[key] = values[tuple(slice(None, None, step) for step in steps)]
             if max(steps, default=1) > 1:
-                rules[key] = {"steps": steps, "largest": float(np.abs(values).max())}
+                rules[key] = {"steps": steps, "largest": float(np.nanmax(np.abs(values)))}
     np.savez_compressed(target / arrays.file, **kept)
     return rules
 

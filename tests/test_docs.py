@@ -7,9 +7,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -47,6 +49,7 @@ def workplace(tmp_path: Path) -> Path:
     make_own_photos(place / "my_photos")
     make_benchmark(place / "datasets")
     make_captions(place / "my_captions")
+    make_video(place / "in.mp4")
     return place
 
 
@@ -79,6 +82,16 @@ def make_captions(root: Path) -> None:
     (root / "images").mkdir(parents=True)
     shutil.copy(ROOT / "examples" / "photos" / "airplane.jpg", root / "images")
     (root / "captions.json").write_text(json.dumps({"airplane": {"captions": ["a plane"]}}))
+
+
+def make_video(path: Path) -> None:
+    """Three frames of one of the demo photographs."""
+    from lexiseg.video import VideoWriter
+
+    photo = Image.open(ROOT / "examples" / "photos" / "airplane.jpg").resize((160, 120))
+    with VideoWriter(path, (120, 160), Fraction(10)) as writer:
+        for _ in range(3):
+            writer.write(np.array(photo))
 
 
 def run(arguments: list[str], place: Path, expected: int = 0) -> str:

@@ -8,7 +8,7 @@ import pytest
 HEAVY = ["torch", "numpy", "PIL", "typer", "rich"]
 EXTRAS = [
     *("accelerate", "diffusers", "faiss", "fastapi", "gradio", "huggingface_hub", "lmdb"),
-    *("scipy", "skimage", "sklearn", "tokenizers"),
+    *("av", "pyvips", "ray", "scipy", "skimage", "sklearn", "tokenizers", "transformers"),
 ]
 
 
@@ -27,7 +27,8 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["segment", "--help"], ["data", "--help"], ["evaluate", "--help"]]
+    "words",
+    [["--help"], *([verb, "--help"] for verb in ("segment", "data", "evaluate", "prototypes"))],
 )
 def test_help_loads_no_torch(words: list[str]) -> None:
     code = (

@@ -12,14 +12,26 @@ import pytest
 import torch
 
 from lexiseg.encoders.clip import CLIPConfig, CLIPResNetConfig, build_clip, build_clip_resnet
+from lexiseg.encoders.dinov2 import DINOv2, DINOv2Config
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
 from lexiseg.images import Preprocess
 from lexiseg.methods.base import Protocol, SegmentationModel, Texts
 from lexiseg.methods.catseg import CATSeg, CATSegConfig, clip_protocols
-from lexiseg.methods.cris import CRIS, CRISConfig, cris_protocols
+from lexiseg.methods.cris import CRIS, CRISConfig, CRISLite, CRISLiteConfig, cris_protocols
 from lexiseg.methods.escnet import ESCNet, ESCNetConfig, escnet_protocols
+from lexiseg.methods.freeda import FreeDA, FreeDAConfig, freeda_protocols, freeda_rules
+from lexiseg.methods.freeda.bank import BankKind, PrototypeBank
+from lexiseg.methods.freeda.towers import OneTower, TwoTowers
 from lexiseg.methods.maskclip import MaskCLIP
+from lexiseg.methods.segclip import (
+    SegCLIP,
+    SegCLIPConfig,
+    SegCLIPLite,
+    SegCLIPLiteConfig,
+    build_segclip,
+    segclip_protocols,
+)
 from lexiseg.registry import builder_of
 from lexiseg.tiling import activate, sliding_scores
 from lexiseg.weights import load_state, read_weights, save_weights
@@ -66,6 +78,11 @@ def tiny_cris(config: CRISConfig = TINY_CRIS) -> CRIS:
     return CRIS(encoder, config, protocols=cris_protocols(64), class_chunk=2)
 
 
+def tiny_cris_lite(**changes: object) -> CRISLite:
+    sizes = {"neck_widths": (8, 16, 16), "layers": 1, "heads": 2, "hidden": 16}
+    return CRISLite(tiny_lite(), CRISLiteConfig(**sizes | changes), protocols=LITE_PROTOCOLS)
+
+
 def tiny_catseg(config: CATSegConfig = TINY_CATSEG) -> CATSeg:
     protocols = clip_protocols(32, patch=8)
     return CATSeg(build_clip(TINY_CLIP, dense="catseg"), config, protocols=protocols)
@@ -91,10 +108,37 @@ def tiny_escnet(config: ESCNetConfig = TINY_ESCNET) -> ESCNet:
     return ESCNet(build_clip(TINY_CLIP, dense="catseg"), config, protocols=protocols)
 
 
+def tiny_segclip() -> SegCLIP:
+    config = SegCLIPConfig(groups=3, place=2)
+    return build_segclip(TINY_CLIP, config, protocols=segclip_protocols(32, patch=8))
+
+
 def tiny_maskclip() -> MaskCLIP:
     preprocess = Preprocess(mean=(120.0,) * 3, std=(60.0,) * 3, shorter=32, multiple=8)
     encoder = build_clip(TINY_CLIP, dense="value")
     return MaskCLIP(encoder, protocols={"default": Protocol(preprocess)})
+
+
+TINY_DINO = DINOv2Config(width=64, layers=2, image_size=56)
+
+
+def tiny_bank(key_width: int, prototype_width: int, rows: int = 40) -> PrototypeBank:
+    """The same rows each time."""
+    noise = torch.Generator().manual_seed(0)
+    keys = torch.nn.functional.normalize(torch.randn(rows, key_width, generator=noise), dim=1)
+    prototypes = torch.randn(rows, prototype_width, generator=noise)
+    return PrototypeBank(keys, prototypes, BankKind("tiny", "tiny", "none"))
+
+
+def tiny_freeda() -> FreeDA:
+    return FreeDA(
+        TwoTowers(DINOv2(TINY_DINO), build_clip(TINY_CLIP), dino_size=56, clip_size=32),
+        FreeDAConfig(k=3),
+        protocols=freeda_protocols(56, window=56),
+        rules=freeda_rules(),
+        bank=tiny_bank(16, 64),
+        templates=("{}", "a photo of a {}."),
+    )
 
 
 LITE_PROTOCOLS = {"default": Protocol(LITE_PREPROCESS)}
@@ -120,17 +164,40 @@ def tiny_escnet_lite() -> ESCNet:
     return ESCNet(tiny_lite(), full.config, protocols=full.protocols, templates=("{}",))
 
 
+def tiny_segclip_lite(**changes: int) -> SegCLIPLite:
+    return SegCLIPLite(tiny_lite(), SegCLIPLiteConfig(**changes), protocols=LITE_PROTOCOLS)
+
+
+def tiny_freeda_lite() -> FreeDA:
+    with torch.device("meta"):
+        full = builder_of("freeda_lite")()
+    towers = OneTower(tiny_lite(), colours=full.towers.colours)
+    return FreeDA(
+        towers,
+        full.config,
+        protocols=full.protocols,
+        rules=full.rules,
+        bank=tiny_bank(256, 256),
+    )
+
+
 TINY: dict[str, Callable[[], SegmentationModel]] = {
     "catseg_lite": tiny_catseg_lite,
     "catseg_vitb16": tiny_catseg,
     "catseg_vitl14": tiny_catseg,
+    "cris_lite": tiny_cris_lite,
     "cris_r101": tiny_cris,
     "cris_r50": tiny_cris,
     "escnet_lite": tiny_escnet_lite,
     "escnet_vitb16": tiny_escnet,
     "escnet_vitl14": tiny_escnet,
+    "freeda_lite": tiny_freeda_lite,
+    "freeda_vitb14": tiny_freeda,
+    "freeda_vitl14": tiny_freeda,
     "maskclip_lite": tiny_maskclip_lite,
     "maskclip_vitb16": tiny_maskclip,
+    "segclip_lite": tiny_segclip_lite,
+    "segclip_vitb16": tiny_segclip,
 }
 
 

@@ -23,10 +23,15 @@ def segmenter():
 
 def test_files_stay_small():
     assert (ASSETS / "lite" / "encoder.safetensors").stat().st_size <= 35e6
+    assert (ASSETS / "lite" / "weak.safetensors").stat().st_size <= 9e6
     assert (ASSETS / "catseg" / "catseg_lite.safetensors").stat().st_size <= 4e6
+    assert (ASSETS / "escnet" / "escnet_lite.safetensors").stat().st_size <= 6e6
+    assert (ASSETS / "segclip" / "segclip_lite.safetensors").stat().st_size <= 6e6
+    bank = ASSETS / "freeda" / "scenes_bank"
+    assert sum(file.stat().st_size for file in bank.iterdir()) <= 4e6
 
 
-@pytest.mark.parametrize("name", ["catseg_lite", "maskclip_lite"])
+@pytest.mark.parametrize("name", ["catseg_lite", "escnet_lite", "maskclip_lite"])
 def test_a_photograph_is_segmented_by_words(name):
     result = Segmenter.from_pretrained(name, device="cpu")(TRUCK, WORDS)
     shares = result.shares()

@@ -75,9 +75,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     numbers = [all(_NUMBER.fullmatch(cell) for cell in cells) for cells in zip(*rows, strict=True)]
     only_numbers = all(numbers[1:])  # then it is the first column that gives way
-    first = Column(columns[0], no_wrap=not only_numbers, overflow="fold")
+    first = Column(Text(columns[0]), no_wrap=not only_numbers, overflow="fold")
     others = zip(columns[1:], numbers[1:], strict=True)
-    table = Table(first, *(Column(name, no_wrap=is_number) for name, is_number in others))
+    table = Table(first, *(Column(Text(name), no_wrap=is_number) for name, is_number in others))
     for row in rows:
         table.add_row(*[Text(cell) for cell in row])  # rich would take brackets for its markup
     console = Console()
@@ -137,8 +137,11 @@ def load_segmenter(model: str, *, protocol: str = "default") -> Any:
     """The Segmenter of a model's name; complains and ends where there is none.
 
     ``ARCH=FILE`` is a model with weights from a file, such as the authors' checkpoint. A process of
-    several that a launcher started on one machine takes the GPU of its number.
+    several that a launcher started on one machine takes the GPU of its number. A folder of
+    ``lexiseg export`` gives an OnnxSegmenter.
     """
+    if os.path.isdir(model):
+        return _load_export(model, protocol)
     from lexiseg.registry import create_model, registered
     from lexiseg.segmenter import Segmenter, choose_device
 
@@ -156,4 +159,18 @@ def load_segmenter(model: str, *, protocol: str = "default") -> Any:
         misuse(str(error))
     except (OSError, ImportError) as error:
         complain(f"model {model!r}: {error}")
+        raise typer.Exit(FAILED) from error
+
+
+def _load_export(folder: str, protocol: str) -> Any:
+    from lexiseg.onnx import OnnxSegmenter
+
+    if protocol != "default":
+        misuse(f"an exported model has one protocol, default; {protocol!r} came")
+    try:
+        return OnnxSegmenter(folder)
+    except ValueError as error:
+        misuse(str(error))
+    except ImportError as error:
+        complain(str(error))
         raise typer.Exit(FAILED) from error

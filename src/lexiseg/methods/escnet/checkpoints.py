@@ -5,15 +5,21 @@ The authors have published no weights.
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from lexiseg.encoders import checkpoints as clip_checkpoints
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS
 from lexiseg.encoders.sam_checkpoints import IMAGE_ENCODER, LAYER_KEYS, PROMPT_KEYS
 from lexiseg.weights import KeyFate, Weights, load_state, rename_keys
 
-WEIGHTS: Mapping[str, Weights] = {}
+WEIGHTS: Mapping[str, Weights] = {
+    "escnet_lite.scenes": replace(
+        LITE_WEIGHTS, origin="lexiseg train escnet_lite", asset="escnet/escnet_lite.safetensors"
+    )
+}
 
 NOT_USED = {
     IMAGE_ENCODER: "SAM's image encoder is not used",

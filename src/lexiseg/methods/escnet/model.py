@@ -301,7 +301,7 @@ def escnet_vitl14(**changes: Any) -> ESCNet:
 
 @register_model
 def escnet_lite(**changes: Any) -> ESCNet:
-    """ESC-Net on the bundled encoder, untrained; ``changes`` go to :class:`ESCNetConfig`."""
+    """ESC-Net on the bundled encoder; ``changes`` go to :class:`ESCNetConfig`."""
     small = ESCNetConfig(
         intermediates=(0, 1),
         guidance_widths=(192, 24),

@@ -1,0 +1,251 @@
+"""OnnxSegmenter: a picture and labels in, a Segmentation out; ONNX Runtime instead of torch."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lexiseg._extras import need
+from lexiseg.encoders.byte_pairs import token_rows
+from lexiseg.encoders.wordpiece import bert_wordpiece
+from lexiseg.onnx import arrays
+from lexiseg.onnx.description import Description
+from lexiseg.pictures import MAX_PIXELS, ImageError, PictureSource, read_picture, source_name
+from lexiseg.preparation import Preparation
+from lexiseg.prompts import (
+    Background,
+    BackgroundLike,
+    LabelSet,
+    LabelsLike,
+    build_prompts,
+    template_set,
+)
+from lexiseg.result import Segmentation, none_index
+
+GRAPHS = ("image", "text", "head")
+PROMPTS_AT_ONCE = 256
+_CHUNK_NUMBERS = 16_000_000  # of scores at full size, so many are held at a time: 64 MB
+_CACHED_LABEL_SETS = 16
+
+
+class OnnxSegmenter:
+    """An exported model with all around it; torch is not loaded.
+
+    It takes what :class:`lexiseg.Segmenter` takes, tensors excepted, and gives the same results.
+    Calls from several threads at once are allowed.
+
+    Attributes:
+        description: of the model.
+        templates: the sentences into which labels are put.
+        max_pixels: larger pictures are refused.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        templates: str | Sequence[str] | None = None,
+        threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """Opens the graphs.
+
+        Args:
+            folder: of ``lexiseg export MODEL --onnx FOLDER``.
+            templates: sentences with ``{}`` for the label, or the name of a set of them; by default
+                the model's own.
+            threads: that ONNX Runtime may use; None leaves it to OMP_NUM_THREADS, or all cores.
+            max_pixels: larger pictures are refused, files before they are decoded.
+
+        Raises:
+            ValueError: the folder holds no export.
+            ImportError: onnxruntime is not installed.
+        """
+        runtime = need("onnxruntime", extra="onnx", purpose="An exported model")
+        folder = Path(folder)
+        self.description = Description.read(folder)
+        self.templates = _templates(self.description, templates)
+        self.max_pixels = max_pixels
+        self._preparation = _preparation(self.description.preparation)
+        self._sessions = {name: _session(runtime, folder, name, threads) for name in GRAPHS}
+        self._texts: OrderedDict[tuple[tuple[str, ...], ...], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(
+        self,
+        image: PictureSource,
+        labels: LabelsLike | LabelSet,
+        *,
+        background: BackgroundLike | Background = None,
+        scores: bool = False,
+    ) -> Segmentation:
+        """Segment one picture; the arguments are those of :class:`lexiseg.Segmenter`.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            ValueError: the labels or the background are not as they must be.
+        """
+        return next(self.segment_many([image], labels, background=background, scores=scores))
+
+    def segment_many(
+        self,
+        images: Iterable[PictureSource],
+        labels: LabelsLike | LabelSet,
+        *,
+        background: BackgroundLike | Background = None,
+        scores: bool = False,
+    ) -> Iterator[Segmentation]:
+        """Segment pictures one after the other, as they are asked for."""
+        label_set, mode = LabelSet.of(labels), Background.of(background)
+        texts = self.encode_texts(build_prompts(mode.join(label_set), self.templates))
+        for source in images:
+            image = read_picture(source, max_pixels=self.max_pixels)
+            self._check_prepared_size(image.shape[0], image.shape[1])
+            view = self._activated(self.logits(arrays.prepared(self._preparation, image), texts))
+            label_map, best, kept = self._result(
+                view, image.shape[:2], len(label_set), mode, scores
+            )
+            yield Segmentation(
+                labels=label_set.labels,
+                label_map=label_map,
+                confidence=best,
+                scores=kept,
+                image=image,
+                source=source_name(source),
+            )
+
+    @property
+    def model(self) -> None:
+        """There is none.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "an exported model has graphs and no module; give photos one by one, or use the model"
+        )
+
+    def explain(self, *_: object) -> None:
+        """Not from graphs.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("an exported model does not tell what it saw; use the model itself")
+
+    def encode_texts(self, prompts: Sequence[Sequence[str]]) -> Float[np.ndarray, "T D"]:
+        """One vector of length one for each label, from its sentences; kept for the next call."""
+        key = tuple(tuple(each) for each in prompts)
+        with self._lock:
+            if key in self._texts:
+                self._texts.move_to_end(key)
+                return self._texts[key]
+        flat = [prompt for of_label in key for prompt in of_label]
+        parts = [
+            self._sessions["text"].run(None, {"ids": self._ids(flat[i : i + PROMPTS_AT_ONCE])})[0]
+            for i in range(0, len(flat), PROMPTS_AT_ONCE)
+        ]
+        texts = arrays.mean_directions(np.concatenate(parts), [len(each) for each in key])
+        with self._lock:
+            self._texts[key] = texts
+            while len(self._texts) > _CACHED_LABEL_SETS:
+                self._texts.popitem(last=False)
+        return texts
+
+    def forget(self) -> None:
+        """Encode every label set anew at its next call."""
+        with self._lock:
+            self._texts.clear()
+
+    def logits(
+        self, image: Float[np.ndarray, "3 h w"], texts: Float[np.ndarray, "T D"]
+    ) -> Float[np.ndarray, "T _ _"]:
+        """Logits of a prepared image, on the model's own grid."""
+        features = self._sessions["image"].run(None, {"images": image[None]})
+        head = self._sessions["head"]
+        names = [each.name for each in head.get_inputs()]
+        return head.run(None, dict(zip(names, [texts, *features], strict=True)))[0][0]
+
+    def _ids(self, prompts: Sequence[str]) -> Int[np.ndarray, "P L"]:
+        length = self.description.context_length
+        if self.description.tokenizer == "wordpiece":
+            return bert_wordpiece()(prompts, context_length=length)
+        rows = token_rows(prompts, context_length=length)
+        table = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+        for place, row in zip(table, rows, strict=True):
+            place[: len(row)] = row
+        return table
+
+    def _activated(self, logits: Float[np.ndarray, "T h w"]) -> Float[np.ndarray, "T h w"]:
+        softmax = self.description.activation == "softmax"
+        return (arrays.softmax if softmax else arrays.sigmoid)(logits)
+
+    def _result(
+        self,
+        view: Float[np.ndarray, "T h w"],
+        size: tuple[int, ...],
+        count: int,
+        background: Background,
+        keep_scores: bool,
+    ) -> tuple[Any, Any, Any]:
+        """Label map, confidence, scores; the first ``count`` texts are labels, not background."""
+        height, width = size
+        best = np.full((height, width), -np.inf, dtype=np.float32)
+        winner = np.zeros((height, width), dtype=np.int64)
+        kept = np.empty((count, height, width), dtype=np.float32) if keep_scores else None
+        step = max(1, _CHUNK_NUMBERS // (height * width))
+        for start in range(0, len(view), step):
+            full = arrays.restored(self._preparation, view[start : start + step], (height, width))
+            if kept is not None and start < count:
+                kept[start : start + step] = full[: count - start]
+            position = full.argmax(axis=0)
+            score = np.take_along_axis(full, position[None], axis=0)[0]
+            winner = np.where(score > best, position + start, winner)
+            best = np.maximum(score, best)
+        threshold = background.threshold
+        if threshold is None and not self.description.exclusive:
+            threshold = self.description.threshold
+        is_none = winner >= count
+        if threshold is not None:
+            is_none |= best < threshold
+        winner[is_none] = none_index(count)
+        dtype = np.uint8 if none_index(count) == 255 else np.uint16
+        return winner.astype(dtype), best, kept
+
+    def _check_prepared_size(self, height: int, width: int) -> None:
+        prepared = self._preparation.resized_size(height, width)
+        if prepared[0] * prepared[1] > self.max_pixels:
+            raise ImageError(
+                f"an image of {height} x {width} pixels is too narrow for this model, which would "
+                f"work at {prepared[0]} x {prepared[1]}; cut it into pieces"
+            )
+
+
+def _templates(description: Description, templates: str | Sequence[str] | None) -> tuple[str, ...]:
+    if templates is None:
+        return description.templates
+    if not isinstance(templates, str):
+        return tuple(templates)
+    return (templates,) if "{}" in templates else template_set(templates)
+
+
+def _preparation(content: dict[str, Any]) -> Preparation:
+    for name in ("mean", "std"):
+        content = {**content, name: tuple(content[name])}
+    return Preparation(**content)
+
+
+def _session(runtime: Any, folder: Path, name: str, threads: int | None) -> Any:
+    path = folder / f"{name}.onnx"
+    if not path.is_file():
+        raise ValueError(f"{str(path)!r} is missing; export the model again")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    chosen = threads or int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
+    options.intra_op_num_threads = chosen
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
