@@ -49,13 +49,21 @@ def bank_of_scenes(
         raise BankError(f"there is something at {str(path)!r} already; give another name")
     for folder in folders:
         dataset = read_semantic_folder(Path(root) / folder, "train")
-        add_pictures(path, _pictures(dataset, folder, a_name, least_part), encoder)
+        add_pictures(path, pictures_of(dataset, folder, a_name, least_part), encoder)
     return PrototypeBank.open(path)
 
 
-def _pictures(
+def pictures_of(
     dataset: SemanticDataset, folder: str, a_name: int, least_part: float
 ) -> Iterator[Picture]:
+    """Photographs with some regions of each name, spread evenly over those that show it.
+
+    Args:
+        dataset: photographs with label maps.
+        folder: what records call it.
+        a_name: regions of each name.
+        least_part: of its photograph that a region must cover, 0 to 1.
+    """
     vocabulary = texts_of(dataset)
     named = {
         number: text
