@@ -1,6 +1,7 @@
 """A model small enough to be worked by hand, and pictures for it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from typing import ClassVar
 
@@ -62,6 +63,15 @@ def _colour(name: str) -> list[float]:
         return [float(c) for c in RGB[name]]
     chance = np.random.default_rng(list(name.encode()))
     return (chance.random(3) / 2).tolist()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_models(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let go of what a module kept for its tests, such as a model of its published size."""
+    yield
+    for kept in vars(request.module).values():
+        if isinstance(kept, _lru_cache_wrapper):
+            kept.cache_clear()
 
 
 @pytest.fixture
