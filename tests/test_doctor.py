@@ -86,7 +86,7 @@ def test_every_model_has_a_state(cache: Path) -> None:
     assert rows["catseg_vitb16.coco_stuff"]["state"] == "absent"
     assert rows["cris_r50.refcoco"]["state"] == "by hand"
     assert set(rows["escnet_vitb16"]["origin"]) == {"clip", "sam"}
-    assert "lexiseg convert clip=FILE sam=FILE" in rows["escnet_vitb16"]["do"]
+    assert "--model escnet_vitb16=clip=FILE,sam=FILE" in rows["escnet_vitb16"]["do"]
     assert all(row["do"] for row in rows.values() if row["state"] not in ("bundled", "cached"))
     assert not any(cache.iterdir())
 
@@ -110,4 +110,4 @@ def test_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     assert far["install"] == 'pip install "lexiseg[far]"'
     assert (near["extra"], near["missing"], near["install"]) == ("near", [], None)
     (row,) = report["models"]
-    assert "lexiseg train painter" in row["do"]
+    assert "--model painter=FILE" in row["do"]

@@ -99,11 +99,11 @@ def _models(arch: str) -> list[dict[str, Any]]:
         return rows
     with torch.device("meta"):
         parts = registry.builder_of(arch)().parts
-    files = " ".join(f"{part}=FILE" for part in parts)
+    files = ",".join(f"{part}=FILE" for part in parts)
     origins = {part: PART_ORIGINS.get(part, "its authors") for part in parts}
-    do = f"lexiseg train {arch}, or give its weights: --model {arch}=FILE"
+    do = f"give its weights: --model {arch}=FILE; lexiseg train --list has what can be trained"
     if parts:
-        do += f"; it starts from several files: lexiseg convert {files} OUT.safetensors"
+        do += f"; it starts from several: --model {arch}={files}"
     row = {"path": None, "sha256": None, "origin": origins or None, "do": do}
     return [{"model": arch, **row, "state": "none published"}]
 

@@ -2,6 +2,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_misuse_is_one_line(run: Run, flag_file: Path, options: list[str], messa
 def test_unknown_model(run: Run, flag_file: Path) -> None:
     result = run("segment", flag_file, "--labels", "red", model="pianter")
     in_one_line(result, "unknown model 'pianter'; did you mean 'painter'", exit_code=2)
+
+
+def test_a_model_begins_from_several_files(run: Run, flag_file: Path, tmp_path: Path) -> None:
+    model = f"freeda_lite=bank={tmp_path / 'none'}"
+    result = run("segment", flag_file, "--labels", "red", model=model)
+    in_one_line(result, "no bank at", exit_code=2)
+    bank = files("lexiseg") / "assets" / "freeda" / "scenes_bank"
+    model = f"freeda_lite=bank={bank}"
+    result = run("segment", flag_file, "--labels", "sky, grass", "--json", model=model)
+    assert result.exit_code == 0, result.output
+    assert [row["label"] for row in json.loads(result.stdout)["labels"]] == ["sky", "grass"]
 
 
 def test_weights_that_cannot_be_had(

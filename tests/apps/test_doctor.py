@@ -22,7 +22,7 @@ def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "devices: cpu" in result.stdout
     assert "painter.tests" in result.stdout
     assert "bundled" in result.stdout
-    assert "escnet_vitb16: lexiseg train escnet_vitb16" in result.stdout
+    assert "escnet_vitb16: give its weights: --model escnet_vitb16=FILE" in result.stdout
 
 
 @pytest.mark.usefixtures("registered_painter")

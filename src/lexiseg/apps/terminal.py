@@ -136,7 +136,8 @@ def make_folder(folder: Path) -> None:
 def load_segmenter(model: str, *, protocol: str = "default") -> Any:
     """The Segmenter of a model's name; complains and ends where there is none.
 
-    ``ARCH=FILE`` is a model with weights from a file, such as the authors' checkpoint. A process of
+    ``ARCH=FILE`` is a model with weights from a file, such as the authors' checkpoint, and
+    ``ARCH=PART=FILE,PART=FILE`` one that begins from several, such as FreeDA's bank. A process of
     several that a launcher started on one machine takes the GPU of its number. A folder of
     ``lexiseg export`` gives an OnnxSegmenter.
     """
@@ -153,13 +154,23 @@ def load_segmenter(model: str, *, protocol: str = "default") -> Any:
         if device.type == "cuda" and "LOCAL_RANK" in os.environ:
             device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
         if file:
-            return Segmenter(create_model(arch, weights=file), protocol=protocol, device=device)
+            return Segmenter(
+                create_model(arch, weights=_weights(file)), protocol=protocol, device=device
+            )
         return Segmenter.from_pretrained(model, protocol=protocol, device=device)
     except ValueError as error:
         misuse(str(error))
     except (OSError, ImportError) as error:
         complain(f"model {model!r}: {error}")
         raise typer.Exit(FAILED) from error
+
+
+def _weights(file: str) -> str | dict[str, str]:
+    """A file, or files by the part that they are for."""
+    pairs = [each.partition("=") for each in file.split(",")]
+    if os.path.exists(file) or not all(sign and part.isidentifier() for part, sign, _ in pairs):
+        return file
+    return {part: path for part, _, path in pairs}
 
 
 def _load_export(folder: str, protocol: str) -> Any:

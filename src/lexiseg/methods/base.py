@@ -138,7 +138,7 @@ class SegmentationModel(nn.Module):
     activation: ClassVar[Activation] = "softmax"
     exclusive: ClassVar[bool] = True
     threshold: ClassVar[float] = 0.5
-    parts: ClassVar[tuple[str, ...]] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def preprocess(self) -> Preprocess:

@@ -11,6 +11,7 @@ from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.encoders.clip import build_clip
 from lexiseg.encoders.dinov2 import DINOv2
 from lexiseg.encoders.dinov2_checkpoints import to_published
+from lexiseg.encoders.lite_checkpoints import LITE_WEAK_WEIGHTS, read_encoder
 from lexiseg.layers.pamr import pixel_affinity, refine
 from lexiseg.methods.base import Texts
 from lexiseg.methods.freeda import FreeDA, FreeDAConfig, Prototypes, Rule, Superpixels
@@ -142,7 +143,7 @@ def test_parts_are_loaded_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     fates = {(fate.part, fate.key): fate.places for fate in model.key_fates}
     assert set(fates) == {("dino", k) for k in dino} | {("clip", k) for k in clip}
     assert len(fates["dino", "blocks.0.attn.qkv.weight"]) == 3
-    with pytest.raises(ValueError, match="this model has dino and clip, and a bank"):
+    with pytest.raises(ValueError, match="takes 'dino' and 'clip' and 'bank'"):
         lexiseg.create_model("freeda_vitb14", weights={"lite": dino})
     with pytest.raises(ValueError, match="weights came for \\['sam'\\]"):
         lexiseg.create_model("freeda_vitb14", weights={"sam": dino})
@@ -150,6 +151,17 @@ def test_parts_are_loaded_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         lexiseg.create_model("freeda_vitb14", weights={"bank": tmp_path / "none"})
     with pytest.raises(ValueError, match="give its folder"):
         lexiseg.create_model("freeda_vitb14", weights={"bank": dino})
+
+
+def test_a_bank_alone_goes_with_the_bundled_encoder(tmp_path: Path) -> None:
+    bank = tiny_bank(256, 256, rows=5)
+    records = [Record("cat")] * 5
+    write_bank(tmp_path / "bank", bank.keys, bank.prototypes, records, bank.kind)
+    model = lexiseg.create_model("freeda_lite", weights={"bank": tmp_path / "bank"})
+    bundled = read_encoder(LITE_WEAK_WEIGHTS)
+    state = model.towers.encoder.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in bundled.items())
+    assert len(model.bank) == 5
 
 
 def test_the_lite_part() -> None:

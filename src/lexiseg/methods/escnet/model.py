@@ -130,7 +130,7 @@ class ESCNet(SegmentationModel):
 
     activation: ClassVar[Activation] = "sigmoid"
     exclusive: ClassVar[bool] = True
-    parts: ClassVar[tuple[str, ...]] = ("clip", "sam")
+    parts = ("clip", "sam")
 
     def __init__(
         self,

@@ -40,11 +40,6 @@ def initialise(model: nn.Module, states: Mapping[str, Mapping[str, Tensor]]) -> 
     fates: list[KeyFate] = []
     for part, state in states.items():
         prefix, convert = CONVERT[part]
-        if not _begins(model, prefix):
-            has = [each for each, (start, _) in CONVERT.items() if _begins(model, start)]
-            raise ValueError(
-                f"weights came for {part!r}, but this model has {' and '.join(has)}, and a bank"
-            )
         ours = {f"{prefix}{key}": value for key, value in convert(state).items()}
         loaded = {key: value for key, value in loaded.items() if not key.startswith(prefix)} | ours
         traced = dict if part == "lite" else convert  # that one adds what a file leaves out
@@ -53,10 +48,6 @@ def initialise(model: nn.Module, states: Mapping[str, Mapping[str, Tensor]]) -> 
             fates.append(KeyFate(part, key, tuple(f"{prefix}{to}" for to in places), reason))
     load_state(model, loaded)
     return tuple(fates)
-
-
-def _begins(model: nn.Module, prefix: str) -> bool:
-    return any(key.startswith(prefix) for key in model.state_dict())
 
 
 _SCENES = Weights(

@@ -18,6 +18,7 @@ from lexiseg.encoders.base import flatten_prompts
 from lexiseg.encoders.clip import clip_vitb16, clip_vitl14
 from lexiseg.encoders.dinov2 import VITB14, VITL14, DINOv2
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
+from lexiseg.encoders.lite_checkpoints import LITE_WEAK_WEIGHTS, read_encoder
 from lexiseg.images import Preprocess
 from lexiseg.layers.maps import in_chunks
 from lexiseg.layers.pamr import pixel_affinity, refine
@@ -134,7 +135,6 @@ class FreeDA(SegmentationModel):
 
     activation: ClassVar[Activation] = "sigmoid"
     exclusive: ClassVar[bool] = True
-    parts: ClassVar[tuple[str, ...]] = ("dino", "clip", "lite", "bank")
 
     def __init__(
         self,
@@ -151,6 +151,7 @@ class FreeDA(SegmentationModel):
         super().__init__()
         self.config = config or FreeDAConfig()
         self.towers = towers
+        self.parts = (*(("lite",) if isinstance(towers, OneTower) else ("dino", "clip")), "bank")
         self.protocols = protocols
         self.rules = rules
         self.bank = bank
@@ -208,8 +209,14 @@ class FreeDA(SegmentationModel):
         return PrototypeBank.open(fetch(source) if isinstance(source, Weights) else source)
 
     def initialise(self, states: Mapping[str, Any]) -> tuple[KeyFate, ...]:
-        """Load the official files of the encoders, and take the bank."""
-        fates = initialise(self, {k: v for k, v in states.items() if k != "bank"})
+        """Load the official files of the encoders, and take the bank.
+
+        The small model has the bundled encoder where no other is given.
+        """
+        towers = {part: state for part, state in states.items() if part != "bank"}
+        if self.parts[0] == "lite" and not towers:
+            towers["lite"] = read_encoder(LITE_WEAK_WEIGHTS)
+        fates = initialise(self, towers)
         self.bank = states.get("bank", self.bank)
         self.key_fates = fates
         return fates
