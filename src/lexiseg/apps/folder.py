@@ -115,8 +115,8 @@ def _engine(name: str, work: Any, model: str, workers: int) -> Iterator[Any]:
     if name == "local":
         yield local_engine(work, workers=workers)
         return
+    from lexiseg._ray import connected
     from lexiseg.jobs.cluster import ray_engine
-    from lexiseg.methods.freeda.offline.distributed import connected
 
     rest = {"labels": work.labels, "background": work.background, "formats": work.formats}
     load = partial(load_work, model, work.segmenter.max_pixels, {**rest, "tile": work.tile})

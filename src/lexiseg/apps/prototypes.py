@@ -266,7 +266,8 @@ def _engine(
 ) -> Iterator[tuple[Any, Any, Any]]:
     """What works at captions, and what decides the outcome."""
     if engine == "ray":
-        from lexiseg.methods.freeda.offline.distributed import connected, describe, ray_engine
+        from lexiseg._ray import connected
+        from lexiseg.methods.freeda.offline.distributed import describe, ray_engine
 
         with connected(address):
             identity, kind = describe(recipe)

@@ -48,7 +48,8 @@ def build(out: Path, engine: Engine, identity: dict, kind) -> Build:
 def test_two_nodes_give_the_bank_of_one_process(address: str, tmp_path: Path) -> None:
     import ray
 
-    from lexiseg.methods.freeda.offline.distributed import connected, describe, ray_engine
+    from lexiseg._ray import connected
+    from lexiseg.methods.freeda.offline.distributed import describe, ray_engine
 
     recipe = PaintedRecipe(diffusion="painted")
     collector = recipe.load()
@@ -64,7 +65,7 @@ def test_two_nodes_give_the_bank_of_one_process(address: str, tmp_path: Path) ->
 
 
 def test_no_cluster_is_told() -> None:
-    from lexiseg.methods.freeda.offline.distributed import connected
+    from lexiseg._ray import connected
 
     with (
         pytest.raises(ValueError, match=r"no Ray cluster at '127\.0\.0\.1:1'"),

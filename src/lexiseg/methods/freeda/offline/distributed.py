@@ -4,10 +4,7 @@ Every worker is an actor that loads the recipe's models once. What comes of a ca
 the process that started the job, which alone writes: machines need no disk in common.
 """
 
-import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +15,6 @@ from lexiseg.methods.freeda.offline.collection import Task
 from lexiseg.methods.freeda.offline.recipe import Recipe
 
 CAPTIONS_A_BLOCK = 8  # what a worker gives back at a time
-_SECONDS_TO_ANSWER = 10.0
 _PURPOSE = "spreading captions over machines"
 
 
@@ -33,35 +29,6 @@ class RayWorker:
         task = Task(int(row["index"]), str(row["caption"]), int(row["seed"]))
         outcome = self.collector(task)
         return {"outcome": outcome.pack(), "png": outcome.png() or b""}
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Connected to a cluster, or to one of this machine alone; nothing is reported to anyone.
-
-    Raises:
-        ImportError: Ray is not installed.
-        ValueError: no cluster is at the address.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray = need("ray", extra="ray", purpose=_PURPOSE)
-    begun_here = not ray.is_initialized()
-    if begun_here:
-        try:
-            _knock(address)
-            # A cluster that is there already refuses to be told how to be.
-            ours = {"include_dashboard": False} if address is None else {}
-            ray.init(address=address, log_to_driver=False, **ours)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"no Ray cluster at {address!r} ({error}); start one by `ray start --head`, or "
-                "leave the address out"
-            ) from error
-    try:
-        yield
-    finally:
-        if begun_here:
-            ray.shutdown()
 
 
 def describe(recipe: Recipe) -> tuple[dict[str, Any], BankKind]:
@@ -92,13 +59,6 @@ def ray_engine(recipe: Recipe, workers: int) -> Engine:
             yield row["outcome"], row["png"] or None
 
     return run
-
-
-def _knock(address: str | None) -> None:
-    """Whether anyone listens at HOST:PORT; Ray itself asks a dead one for minutes."""
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdigit() and "//" not in host:
-        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
 
 def _describe(recipe: Recipe) -> tuple[dict[str, Any], BankKind]:
