@@ -8,6 +8,7 @@ import pytest
 HEAVY = ["torch", "numpy", "PIL", "typer", "rich"]
 EXTRAS = [
     *("accelerate", "diffusers", "faiss", "fastapi", "gradio", "huggingface_hub", "lmdb"),
+    *("prometheus_client", "uvicorn"),
     *("av", "pyvips", "ray", "scipy", "skimage", "sklearn", "tokenizers", "transformers"),
 ]
 
@@ -28,7 +29,8 @@ def test_import_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], *([verb, "--help"] for verb in ("segment", "data", "evaluate", "prototypes"))],
+    [["--help"], *([verb, "--help"] for verb in ("segment", "data", "evaluate", "prototypes"))]
+    + [["serve", "--help"], ["demo", "--help"]],
 )
 def test_help_loads_no_torch(words: list[str]) -> None:
     code = (

@@ -17,6 +17,7 @@ from lexiseg.apps.export import export
 from lexiseg.apps.prototypes import app as prototypes
 from lexiseg.apps.refer import refer
 from lexiseg.apps.segment import segment
+from lexiseg.apps.serve import demo, serve
 from lexiseg.apps.terminal import FAILED, complain, echo_json, print_table
 from lexiseg.apps.train import train
 from lexiseg.apps.video import video
@@ -53,6 +54,8 @@ app.command(epilog="Example: `lexiseg convert model_base.pth catseg_vitb16.safet
 app.command(epilog="Example: `lexiseg doctor --json`")(doctor)
 app.command(epilog="Example: `lexiseg export catseg_lite --onnx catseg_onnx --int8`")(export)
 app.command(epilog="Example: `lexiseg bench catseg_lite maskclip_lite --labels 5,20,150`")(bench)
+app.command(epilog="Example: `lexiseg serve --model catseg_lite --model cris_lite`")(serve)
+app.command(epilog="Example: `lexiseg demo --model catseg_lite --model maskclip_lite`")(demo)
 app.command(epilog="Example: `lexiseg push-to-hub mine.safetensors me/mine`")(push_to_hub)
 
 
