@@ -1,6 +1,7 @@
 """The page: what it makes of results, and how it behaves in a real browser."""
 
 import asyncio
+import gc
 import io
 import shutil
 import socket
@@ -27,6 +28,15 @@ with warnings.catch_warnings():
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected() -> Iterator[None]:
+    """What gradio leaves open is collected here, where its warnings are ignored."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture

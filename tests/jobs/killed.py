@@ -1,6 +1,7 @@
 """Runs a folder job again and again, killing it at random moments, until it comes to its end.
 
-The model is loaded once; each attempt is a fork of this process. Prints how often it was killed.
+The model is loaded once; each attempt is a fork of this process. Prints how often it was killed,
+the exit code, and the seconds of the last attempt.
 """
 
 import os
@@ -36,6 +37,7 @@ def main(seed: str, kills: str, longest: str, *words: str) -> None:
     lexiseg.apps.segment.load_segmenter = lambda _: segmenter
     chance, killed = random.Random(int(seed)), 0
     while True:
+        start = time.perf_counter()
         child = attempt(list(words))
         if killed < int(kills):
             time.sleep(chance.uniform(0, float(longest)))
@@ -45,7 +47,7 @@ def main(seed: str, kills: str, longest: str, *words: str) -> None:
             killed += 1
             check(Path(words[words.index("--out") + 1]))
         else:
-            print(killed, os.waitstatus_to_exitcode(status))
+            print(killed, os.waitstatus_to_exitcode(status), time.perf_counter() - start)
             return
 
 
