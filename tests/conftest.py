@@ -70,7 +70,8 @@ def _forget_models(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let go of what a module kept for its tests, such as a model of its published size."""
     yield
     for kept in vars(request.module).values():
-        if isinstance(kept, _lru_cache_wrapper):
+        own = getattr(kept, "__module__", None) == request.module.__name__
+        if own and isinstance(kept, _lru_cache_wrapper):
             kept.cache_clear()
 
 

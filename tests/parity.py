@@ -16,11 +16,11 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -34,6 +34,9 @@ SOURCES = ("compact", "full")
 THINNING = "thinning.json"  # beside the compact arrays: how each was thinned out
 PACKED = ".packed"  # ends the name of a photograph that pack_photo has gone over
 PACKED_BATCH = ".packed_batch"  # or of several of one size, that pack_photos has
+
+Run = TypeVar("Run", bound=Callable[..., Any])
+_kept: list[Any] = []
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,19 @@ def _unpacked(key: str, array: np.ndarray) -> tuple[str, np.ndarray]:
     if key.endswith(PACKED):
         return key.removesuffix(PACKED), unpack_photo(array)
     return key, array
+
+
+def once(run: Run) -> Run:
+    """Keep what a function gave for the tests that follow, until ``forget``."""
+    kept = lru_cache(maxsize=16)(run)
+    _kept.append(kept)
+    return cast(Run, kept)
+
+
+def forget() -> None:
+    """Let go of models and recordings, which are more than a gigabyte."""
+    for kept in (*_kept, _weights):
+        kept.cache_clear()
 
 
 @lru_cache(maxsize=2)

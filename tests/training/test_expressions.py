@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from lexiseg.data.referring.training import ExpressionSample
-from lexiseg.training.expressions import ExpressionObjective, overlap_loss
+from lexiseg.training.expressions import ExpressionObjective
+from lexiseg.training.losses import dice_loss
 from tests.methods import contract
 
 
@@ -38,10 +39,10 @@ def test_the_loss_of_objects_is_added_where_it_is_wanted() -> None:
 
 def test_overlap_by_hand() -> None:
     """Half of a mask found, and nothing else: Dice 2 / 3."""
-    masks = torch.zeros(1, 1, 2, 4)
+    masks = torch.zeros(1, 2, 4)
     masks[..., :2] = 1
-    logits = torch.full((1, 1, 2, 4), -50.0)
-    assert overlap_loss(logits, masks) == pytest.approx(1)
+    logits = torch.full((1, 2, 4), -50.0)
+    assert dice_loss(logits.sigmoid(), masks) == pytest.approx(1)
     logits[..., :1] = 50
-    assert overlap_loss(logits, masks) == pytest.approx(1 / 3)
-    assert overlap_loss((masks - 0.5) * 100, masks) == pytest.approx(0, abs=1e-6)
+    assert dice_loss(logits.sigmoid(), masks) == pytest.approx(1 / 3)
+    assert dice_loss(((masks - 0.5) * 100).sigmoid(), masks) == pytest.approx(0, abs=1e-6)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lexiseg.encoders.base import ImageFeatures
 from lexiseg.layers.blocks import Activation, TransformerBlock
-from lexiseg.layers.positions import resize_positions
+from lexiseg.layers.positions import patch_grid, resize_positions
 
 Dense = Literal["final", "value", "catseg"]
 
@@ -91,7 +91,7 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: a side is no multiple of the patch, or there is no such block.
         """
-        grid = self._grid(images)
+        grid = patch_grid(images, self.patch_size)
         self._check_layers(intermediates)
         tokens = self._embed(images, grid)
         wanted: dict[int, Tensor] = {}
@@ -132,17 +132,6 @@ class VisionTransformer(nn.Module):
         class_token = class_token + block.attention(normed[:, :1], normed)
         class_token = class_token + block.mlp(block.norm2(class_token))
         return torch.cat([class_token, values[:, 1:]], dim=1)
-
-    def _grid(self, images: Float[Tensor, "B 3 H W"]) -> tuple[int, int]:
-        height, width = images.shape[-2:]
-        patch = self.patch_size
-        if height % patch or width % patch or not height or not width:
-            padded = tuple(max(1, -(-side // patch)) * patch for side in (height, width))
-            raise ValueError(
-                f"images are {height} x {width} pixels, but both sides must be multiples of the "
-                f"patch, {patch}; resize or pad them to {padded[0]} x {padded[1]}"
-            )
-        return height // patch, width // patch
 
     def _check_layers(self, intermediates: Sequence[int]) -> None:
         unknown = [n for n in intermediates if not 0 <= n < len(self.blocks)]

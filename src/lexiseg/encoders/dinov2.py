@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lexiseg.layers.attention import SelfAttention
 from lexiseg.layers.blocks import MLP
+from lexiseg.layers.positions import patch_grid
 
 # Mean and deviation of each colour in ImageNet, on the scale 0 to 255.
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -108,7 +109,7 @@ class DINOv2(nn.Module):
         Raises:
             ValueError: a side is no multiple of the patch, or there is no such block.
         """
-        grid = self._grid(images)
+        grid = patch_grid(images, self.patch_size)
         unknown = [n for n in intermediates if not 0 <= n < len(self.blocks)]
         if unknown:
             raise ValueError(
@@ -168,17 +169,6 @@ class DINOv2(nn.Module):
     ) -> Float[Tensor, "B C h w"]:
         first = 1 + self.config.registers
         return rearrange(tokens[:, first:], "B (h w) C -> B C h w", h=grid[0])
-
-    def _grid(self, images: Float[Tensor, "B 3 H W"]) -> tuple[int, int]:
-        height, width = images.shape[-2:]
-        patch = self.patch_size
-        if height % patch or width % patch or not height or not width:
-            padded = tuple(max(1, -(-side // patch)) * patch for side in (height, width))
-            raise ValueError(
-                f"images are {height} x {width} pixels, but both sides must be multiples of the "
-                f"patch, {patch}; resize or pad them to {padded[0]} x {padded[1]}"
-            )
-        return height // patch, width // patch
 
 
 class Block(nn.Module):

@@ -115,6 +115,20 @@ def pack_image_side(encoder: Lite) -> dict[str, Tensor]:
     return {name: value for name, value in pack(encoder).items() if not name.startswith("text.")}
 
 
+def pack_head(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model on the encoder, without it, in half precision."""
+    return {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+        if not name.startswith("encoder.")
+    }
+
+
+def pack_model(model: nn.Module, encoder: Lite) -> dict[str, Tensor]:
+    """As :func:`pack_head`, with the encoder as :func:`pack` stores it."""
+    return {**pack_head(model), **{f"encoder.{k}": value for k, value in pack(encoder).items()}}
+
+
 def load_starting_weights(encoder: Lite) -> None:
     """ImageNet weights for the backbone and sentence weights for the text tower.
 

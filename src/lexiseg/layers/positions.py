@@ -8,6 +8,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def patch_grid(images: Float[Tensor, "B 3 H W"], patch: int) -> tuple[int, int]:
+    """Rows and columns of patches.
+
+    Raises:
+        ValueError: a side is no multiple of the patch.
+    """
+    height, width = images.shape[-2:]
+    if height % patch or width % patch or not height or not width:
+        padded = tuple(max(1, -(-side // patch)) * patch for side in (height, width))
+        raise ValueError(
+            f"images are {height} x {width} pixels, but both sides must be multiples of the "
+            f"patch, {patch}; resize or pad them to {padded[0]} x {padded[1]}"
+        )
+    return height // patch, width // patch
+
+
 def resize_positions(
     positions: Float[Tensor, "N D"], grid: tuple[int, int]
 ) -> Float[Tensor, "M D"]:

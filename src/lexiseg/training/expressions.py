@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lexiseg.data.referring.training import ExpressionSample
 from lexiseg.methods.cris import CRIS, text_to_pixel_loss
 from lexiseg.methods.cris.projector import mask_targets
+from lexiseg.training.losses import dice_loss
 
 
 class ExpressionObjective(nn.Module):
@@ -35,18 +35,5 @@ class ExpressionObjective(nn.Module):
         losses = {"contrast": text_to_pixel_loss(logits, masks)}
         if self.overlap:
             small = mask_targets(masks, (logits.shape[2], logits.shape[3]))
-            losses["overlap"] = self.overlap * overlap_loss(logits, small)
+            losses["overlap"] = self.overlap * dice_loss(logits.sigmoid()[:, 0], small[:, 0])
         return losses
-
-
-def overlap_loss(
-    logits: Float[Tensor, "B 1 h w"], masks: Float[Tensor, "B 1 h w"]
-) -> Float[Tensor, ""]:
-    """One minus the Dice overlap of scores and mask, on average.
-
-    V-Net (Milletari et al., 3DV 2016), equation in section 3, without squares.
-    """
-    scores = logits.sigmoid()
-    both = (scores * masks).sum(dim=(1, 2, 3))
-    either = scores.sum(dim=(1, 2, 3)) + masks.sum(dim=(1, 2, 3))
-    return (1 - 2 * both / either.clamp(min=1e-6)).mean()

@@ -1,7 +1,7 @@
 """Losses with two or more users: functions of a model's logits and of label maps."""
 
 import torch.nn.functional as F
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, Shaped
 from torch import Tensor
 
 from lexiseg.data.semantic import IGNORE_INDEX
@@ -41,6 +41,17 @@ def published_bce(
     """
     logits, chosen, _ = _with_labels(logits, labels, ignore_index)
     return F.softplus(logits).mean() - chosen.sum() / logits.numel()
+
+
+def dice_loss(scores: Float[Tensor, "N H W"], masks: Shaped[Tensor, "N H W"]) -> Float[Tensor, ""]:
+    """One minus the Dice overlap of scores, 0 to 1, and their masks, on average over the pairs.
+
+    V-Net (Milletari et al., 3DV 2016), equation in section 3, without squares. Cross-entropy counts
+    pixels, this counts regions.
+    """
+    both = (scores * masks).sum(dim=(-2, -1))
+    either = scores.sum(dim=(-2, -1)) + masks.sum(dim=(-2, -1))
+    return (1 - 2 * both / either.clamp(min=1e-6)).mean()
 
 
 def _with_labels(

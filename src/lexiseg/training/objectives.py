@@ -14,7 +14,7 @@ from lexiseg.data.semantic import IGNORE_INDEX
 from lexiseg.encoders.lite import Lite
 from lexiseg.layers.cost import cosine_cost
 from lexiseg.methods.base import SegmentationModel, Texts
-from lexiseg.training.losses import masked_bce
+from lexiseg.training.losses import dice_loss, masked_bce
 from lexiseg.training.run import Batch
 
 BACKGROUND = "background"
@@ -293,8 +293,8 @@ def overlap_loss(
 ) -> Tensor:
     """One minus the Dice overlap of each name on the picture, on average; 0 where there is none.
 
-    V-Net (Milletari et al., 3DV 2016), equation in section 3, without squares. Cross-entropy
-    counts pixels, this counts regions, as mIoU does. "background" is no region.
+    It counts regions, as mIoU does (:func:`lexiseg.training.losses.dice_loss`). "background" is no
+    region.
     """
     known = labels != ignore_index
     shown = [i for i in labels[known].unique().tolist() if names[i] != BACKGROUND]
@@ -303,8 +303,7 @@ def overlap_loss(
     logits = F.interpolate(logits[None], size=labels.shape, mode="bilinear")[0]
     scores = logits.softmax(dim=0)[shown] * known
     truth = labels == torch.tensor(shown, device=labels.device)[:, None, None]
-    both = (scores * truth).sum(dim=(-2, -1))
-    return (1 - 2 * both / (scores.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1)))).mean()
+    return dice_loss(scores, truth)
 
 
 def name_weights(labels: Int[Tensor, " N"], count: int) -> Float[Tensor, " T"]:

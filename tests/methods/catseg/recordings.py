@@ -5,8 +5,6 @@ A recorded image is run once, however many tests look at what came of it.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -16,28 +14,11 @@ from torch import Tensor, nn
 from lexiseg.methods.catseg import CATSeg
 from lexiseg.methods.catseg.checkpoints import from_published
 from lexiseg.registry import builder_of
-from tests import parity
-from tests.parity import SOURCES, Case, cases
+from tests.parity import SOURCES, Case, cases, once
 
 LOGITS, SCORES = 5e-5, 5e-6
 
 on_both_sources = pytest.mark.parametrize("source", SOURCES)
-
-Run = TypeVar("Run", bound=Callable[..., Any])
-_kept: list[Any] = []
-
-
-def once(run: Run) -> Run:
-    """Keep what a function gave for the tests that follow, until ``forget``."""
-    kept = lru_cache(maxsize=16)(run)
-    _kept.append(kept)
-    return cast(Run, kept)
-
-
-def forget() -> None:
-    """Let go of models and recordings, which are more than a gigabyte."""
-    for kept in (*_kept, parity._weights):
-        kept.cache_clear()
 
 
 @once

@@ -1,8 +1,7 @@
 """The recordings of the authors' code, and the published model that is compared with them."""
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,27 +12,11 @@ from lexiseg.methods.cris import CRIS, Letterbox
 from lexiseg.methods.cris.checkpoints import from_published
 from lexiseg.registry import builder_of
 from tests import parity
-from tests.parity import SOURCES, Case, cases, fill
+from tests.parity import SOURCES, Case, cases, fill, once
 
 MANIFEST = "manifest_r50.json"
 
 on_both_sources = pytest.mark.parametrize("source", SOURCES)
-
-Run = TypeVar("Run", bound=Callable[..., Any])
-_kept: list[Any] = []
-
-
-def once(run: Run) -> Run:
-    """Keep what a function gave for the tests that follow, until ``forget``."""
-    kept = lru_cache(maxsize=4)(run)
-    _kept.append(kept)
-    return cast(Run, kept)
-
-
-def forget() -> None:
-    """Let go of models and recordings, which are more than a gigabyte."""
-    for kept in (*_kept, parity._weights):
-        kept.cache_clear()
 
 
 def recording(name: str, source: str) -> Case:

@@ -2,10 +2,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.methods.segclip import recordings
+from tests import parity
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _forget() -> Iterator[None]:
     yield
-    recordings.forget()
+    parity.forget()

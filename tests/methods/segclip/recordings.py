@@ -1,9 +1,5 @@
 """The recordings of the authors' code, and the published model that is compared with them."""
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeVar, cast
-
 import numpy as np
 import pytest
 import torch
@@ -14,28 +10,11 @@ from lexiseg.methods.segclip.checkpoints import from_published, rebuilding_from_
 from lexiseg.registry import builder_of
 from lexiseg.training.captioned import SegCLIPObjective, crop_photograph
 from lexiseg.training.recipes.segclip import SegCLIPTrainConfig, published_objective
-from tests import parity
-from tests.parity import SOURCES, Case, cases
+from tests.parity import SOURCES, Case, cases, once
 
 MANIFEST = "manifest_vitb16.json"
 
 on_both_sources = pytest.mark.parametrize("source", SOURCES)
-
-Run = TypeVar("Run", bound=Callable[..., Any])
-_kept: list[Any] = []
-
-
-def once(run: Run) -> Run:
-    """Keep what a function gave for the tests that follow, until ``forget``."""
-    kept = lru_cache(maxsize=4)(run)
-    _kept.append(kept)
-    return cast(Run, kept)
-
-
-def forget() -> None:
-    """Let go of models and recordings, which are more than a gigabyte."""
-    for kept in (*_kept, parity._weights):
-        kept.cache_clear()
 
 
 def recording(name: str, source: str) -> Case:

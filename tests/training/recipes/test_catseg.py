@@ -23,6 +23,7 @@ from lexiseg.training.optim import schedule_of
 from lexiseg.training.recipes import catseg as recipe
 from lexiseg.training.run import Batch, Job, OptimConfig
 from lexiseg.weights import read_metadata, read_weights, save_weights
+from tests import parity
 from tests.methods import contract
 from tests.methods.catseg import recordings
 from tests.methods.catseg.test_catseg_training_parity import published_names
@@ -35,7 +36,7 @@ COLOURS = {"red": (200, 40, 40), "blue": (40, 40, 200), "green": (40, 200, 40)}
 @pytest.fixture(scope="module", autouse=True)
 def _forget() -> Iterator[None]:
     yield
-    recordings.forget()
+    parity.forget()
 
 
 def write_data(root: Path, splits: Sequence[str], names: Sequence[str] = tuple(COLOURS)) -> Path:

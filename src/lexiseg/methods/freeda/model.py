@@ -214,7 +214,7 @@ class FreeDA(SegmentationModel):
         The small model has the bundled encoder where no other is given.
         """
         towers = {part: state for part, state in states.items() if part != "bank"}
-        if self.parts[0] == "lite" and not towers:
+        if "lite" in self.parts and not towers:
             towers["lite"] = read_encoder(LITE_WEAK_WEIGHTS)
         fates = initialise(self, towers)
         self.bank = states.get("bank", self.bank)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lexiseg.encoders.clip_vit import VisionTransformer
+from lexiseg.layers.positions import patch_grid
 from lexiseg.methods.segclip.grouping import GroupingModule, Groups
 
 
@@ -64,7 +65,7 @@ class GroupingTower(VisionTransformer):
         Raises:
             ValueError: a side is no multiple of the patch.
         """
-        grid = self._grid(images)
+        grid = patch_grid(images, self.patch_size)
         return self._embed(images, grid)[:, 1:], grid
 
     def patches(

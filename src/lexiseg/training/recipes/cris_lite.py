@@ -11,7 +11,7 @@ import torch
 from lexiseg.data.referring import ReferringDataset, read_generated, read_referring_folder
 from lexiseg.data.referring.training import ManySentences, by_photograph
 from lexiseg.encoders.lite import Lite
-from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack_head
 from lexiseg.methods.cris import CRISLite
 from lexiseg.registry import builder_of
 from lexiseg.training.expressions import ExpressionObjective
@@ -82,12 +82,7 @@ def lite_job(
     )
 
     def save(path: Path) -> Path:
-        head = {
-            key: value.half() if value.is_floating_point() else value
-            for key, value in model.state_dict().items()
-            if not key.startswith("encoder.")
-        }
-        save_weights(path, head, head_metadata("cris_lite", encoder))
+        save_weights(path, pack_head(model), head_metadata("cris_lite", encoder))
         return path
 
     return Job(

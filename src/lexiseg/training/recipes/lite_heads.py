@@ -7,7 +7,7 @@ from typing import cast
 import torch
 
 from lexiseg.encoders.lite import Lite
-from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack_head, pack_model
 from lexiseg.registry import builder_of
 from lexiseg.training.objectives import FewNames, HeadObjective
 from lexiseg.training.optim import parameter_groups
@@ -60,16 +60,10 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig) -> Job:
     encoder.eval()
 
     def save(path: Path) -> Path:
-        head = {
-            key: value.half() if value.is_floating_point() else value
-            for key, value in model.state_dict().items()
-            if not key.startswith("encoder.")
-        }
         if config.encoder:
-            whole = {f"encoder.{key}": value for key, value in pack(encoder).items()}
-            save_weights(path, {**head, **whole}, {"model": name})
+            save_weights(path, pack_model(model, encoder), {"model": name})
         else:
-            save_weights(path, head, head_metadata(name, encoder))
+            save_weights(path, pack_head(model), head_metadata(name, encoder))
         return path
 
     return Job(

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from lexiseg.encoders.lite_checkpoints import (
     BUNDLED,
     head_metadata,
-    pack,
+    pack_head,
+    pack_model,
     read_encoder,
 )
 from lexiseg.images import Preprocess
@@ -216,17 +217,11 @@ def segclip_lite(data: Path, config: SegCLIPLiteTrainConfig) -> Job:
 
 def _save(model: SegCLIPLite, path: Path) -> Path:
     """The head in half precision; with its encoder, unless that is bundled."""
-    state = {
-        key: value.half() if value.is_floating_point() else value
-        for key, value in model.state_dict().items()
-        if not key.startswith("encoder.")
-    }
     checksum = state_sha256(model.encoder.state_dict())
     if checksum in [state_sha256(read_encoder(weights)) for weights in BUNDLED]:
-        save_weights(path, state, head_metadata(ARCH, model.encoder))
+        save_weights(path, pack_head(model), head_metadata(ARCH, model.encoder))
     else:
-        whole = {f"encoder.{key}": value for key, value in pack(model.encoder).items()}
-        save_weights(path, {**state, **whole}, {"model": ARCH})
+        save_weights(path, pack_model(model, model.encoder), {"model": ARCH})
     return path
 
 
