@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lexiseg.data.referring import ReferringDataset
 from lexiseg.data.referring.shapes import DrawnReference, draw_shapes
-from lexiseg.evaluation.swaps import score_swaps, swaps_of
+from lexiseg.evaluation.swaps import SwapScores, score_swaps, swaps_of
 from lexiseg.images import Preprocess
 from lexiseg.methods.base import Protocol, SegmentationModel, Texts
 from lexiseg.segmenter import Segmenter
@@ -64,10 +64,9 @@ def test_pairs_differ_in_one_word_and_mean_two_objects() -> None:
 def test_a_model_that_hears_the_word_and_one_that_does_not() -> None:
     cups = dataset(side("left", *LEFT), side("right", *RIGHT))
     hears = score_swaps(Segmenter(Half(), device="cpu"), cups)
-    assert (hears.pairs, hears.told_apart, hears.moved) == (2, 1, 1)
-    assert hears.by_word == {"left": (2, 1)}
+    assert hears == {"left": SwapScores(2, 1.0, 1.0), "all": SwapScores(2, 1.0, 1.0)}
     deaf = score_swaps(Segmenter(Half(deaf=True), device="cpu"), cups)
-    assert (deaf.told_apart, deaf.moved) == (0, 0)
+    assert deaf["all"] == SwapScores(2, 0.0, 0.0)
     with pytest.raises(ValueError, match="no two sentences that differ"):
         score_swaps(Segmenter(Half(), device="cpu"), dataset(side("left", *LEFT)))
 

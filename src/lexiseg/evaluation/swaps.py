@@ -35,18 +35,17 @@ class Swap:
 
 @dataclass(frozen=True)
 class SwapScores:
-    """How often both masks fit their own object better than the other one's.
+    """What becomes of the masks when a word is exchanged.
 
     Attributes:
         pairs: of sentences.
-        told_apart: share of them, 0 to 1.
-        by_word: pairs and share, by the word of the first sentence.
+        told_apart: share of them, 0 to 1, where both masks fit their own object better than the
+            other one's.
         moved: share of them where the two masks overlap by less than half.
     """
 
     pairs: int
     told_apart: float
-    by_word: dict[str, tuple[int, float]]
     moved: float
 
 
@@ -66,8 +65,10 @@ def score_swaps(
     dataset: ReferringDataset,
     *,
     on_photograph: Callable[[int], None] = lambda done: None,
-) -> SwapScores:
+) -> dict[str, SwapScores]:
     """Ask for both sentences of every pair, and compare both masks with both objects.
+
+    The scores are by the word of the first sentence, and "all" together at the end.
 
     Args:
         segmenter: the model with its protocol.
@@ -77,8 +78,7 @@ def score_swaps(
     Raises:
         ValueError: no photograph has such a pair.
     """
-    told: list[tuple[str, bool]] = []
-    moved: list[bool] = []
+    rows: dict[str, list[tuple[bool, bool]]] = {}
     for done, objects in enumerate(by_photograph(dataset), start=1):
         pairs = list(swaps_of(objects))
         if pairs:
@@ -88,19 +88,14 @@ def score_swaps(
         for pair in pairs:
             masks = [found.mask(sentence) for sentence in pair.sentences]
             own = [truth[id(each)] for each in pair.objects]
-            told.append((pair.word, _fits(masks, own) and _fits(masks[::-1], own[::-1])))
-            moved.append(_iou(masks[0], masks[1]) < 0.5)
+            told = _fits(masks, own) and _fits(masks[::-1], own[::-1])
+            rows.setdefault(pair.word, []).append((told, _iou(masks[0], masks[1]) < 0.5))
         on_photograph(done)
-    if not told:
+    if not rows:
         raise ValueError(f"{dataset.name} has no two sentences that differ in a word of opposites")
-    words = dict.fromkeys(word for word, _ in told)
-    by_word = {w: [right for word, right in told if word == w] for w in words}
-    return SwapScores(
-        pairs=len(told),
-        told_apart=float(np.mean([right for _, right in told])),
-        by_word={word: (len(each), float(np.mean(each))) for word, each in by_word.items()},
-        moved=float(np.mean(moved)),
-    )
+    rows["all"] = [row for each in rows.values() for row in each]
+    shares = {word: np.mean(each, axis=0) for word, each in rows.items()}
+    return {w: SwapScores(len(rows[w]), float(t), float(m)) for w, (t, m) in shares.items()}
 
 
 def _fits(masks: Sequence[np.ndarray], own: Sequence[np.ndarray]) -> bool:
