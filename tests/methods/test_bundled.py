@@ -26,6 +26,7 @@ def test_files_stay_small():
     assert (ASSETS / "lite" / "weak.safetensors").stat().st_size <= 9e6
     assert (ASSETS / "catseg" / "catseg_lite.safetensors").stat().st_size <= 4e6
     assert (ASSETS / "escnet" / "escnet_lite.safetensors").stat().st_size <= 6e6
+    assert (ASSETS / "cris" / "cris_lite.safetensors").stat().st_size <= 6e6
     assert (ASSETS / "segclip" / "segclip_lite.safetensors").stat().st_size <= 6e6
     bank = ASSETS / "freeda" / "scenes_bank"
     assert sum(file.stat().st_size for file in bank.iterdir()) <= 4e6

@@ -107,10 +107,10 @@ CRIS_LITE = Recipe(
     name="cris_lite",
     summary="CRIS's neck, decoder and projector on the bundled encoder",
     config=LiteConfig(
-        steps=400,
+        steps=2400,
         batch_size=4,
         average=0.98,
-        checkpoint_every=50,
+        checkpoint_every=100,
         optim=OptimConfig(lr=1e-3, weight_decay=0.01, clip_norm=1.0),
     ),
     build=cris_lite,
