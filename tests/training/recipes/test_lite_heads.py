@@ -48,3 +48,23 @@ def test_a_head_on_another_encoder_is_stored_with_it(
     weights = fit(lite_heads.catseg_lite(tmp_path, config), config, tmp_path / "run")
     model = create_model("catseg_lite", weights=weights)
     assert model.encoder.logit_scale == encoder.logit_scale.half()
+
+
+def test_the_last_layer_is_stored_by_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite_heads, "lite_samples", lambda data, config, **_: Halves())
+    whole, half = (
+        read_weights(fit(lite_heads.catseg_lite(tmp_path, config), config, tmp_path / str(part)))
+        for part in (1.0, 0.5)
+        for config in [replace(lite_heads.CATSEG_LITE.config, steps=1, batch_size=2, part=part)]
+    )
+    changed = [key for key in whole if not whole[key].equal(half[key])]
+    assert changed == ["decoder.head.bias", "decoder.head.weight"]
+    assert half[changed[1]].equal((whole[changed[1]] / 2).half().float())
+    assert whole[changed[1]].abs().max() > 0
+
+
+def test_a_part_above_the_whole_is_refused() -> None:
+    with pytest.raises(ValueError, match="part 1.5 came"):
+        replace(lite_heads.CATSEG_LITE.config, part=1.5)

@@ -15,6 +15,8 @@ from lexiseg.training.recipes.lite import FINE_SHARES, LiteTrainConfig, lite_sam
 from lexiseg.training.run import Job, OptimConfig, Recipe
 from lexiseg.weights import load_state, read_weights, save_weights
 
+LAST_LAYER = "decoder.head."
+
 
 @dataclass(frozen=True)
 class HeadTrainConfig(LiteTrainConfig):
@@ -23,9 +25,19 @@ class HeadTrainConfig(LiteTrainConfig):
     Attributes:
         encoder: file of the encoder's weights; "" for the bundled one. On another, the encoder is
             stored with the head.
+        part: by which the head's last layer is multiplied where it is stored. The head adds to the
+            raw cost, with which training began; half of what it learned lies between both, as
+            weights do that are averaged with those before a training (WiSE-FT: Wortsman et al.,
+            CVPR 2022, equation 1).
     """
 
     encoder: str = ""
+    part: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.part <= 1:
+            raise ValueError(f"part {self.part} came; it must be above 0 and at most 1")
 
 
 def catseg_lite(data: Path, config: HeadTrainConfig) -> Job:
@@ -61,9 +73,11 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig) -> Job:
 
     def save(path: Path) -> Path:
         if config.encoder:
-            save_weights(path, pack_model(model, encoder), {"model": name})
+            state, about = pack_model(model, encoder), {"model": name}
         else:
-            save_weights(path, pack_head(model), head_metadata(name, encoder))
+            state, about = pack_head(model), head_metadata(name, encoder)
+        last = {key: state[key] * config.part for key in state if LAST_LAYER in key}
+        save_weights(path, {**state, **last}, about)
         return path
 
     return Job(
