@@ -12,7 +12,6 @@ import pytest
 from lexiseg.images import ImageError
 from lexiseg.methods.base import SegmentationModel
 from lexiseg.onnx import OnnxSegmenter
-from lexiseg.onnx.description import is_export
 from lexiseg.onnx.export import made_up_pictures
 from lexiseg.segmenter import Segmenter
 
@@ -58,7 +57,6 @@ def test_torch_is_not_loaded(exported: Path, tmp_path: Path) -> None:
 import sys
 import numpy as np
 from lexiseg.onnx import OnnxSegmenter
-from lexiseg.onnx.description import is_export
 picture = np.zeros((30, 50, 3), np.uint8)
 result = OnnxSegmenter({str(exported)!r})(picture, "dog, grass")
 result.save({str(tmp_path / "out")!r}, "a")
@@ -73,8 +71,6 @@ print("torch" in sys.modules)
 
 
 def test_what_is_no_export(exported: Path, tmp_path: Path) -> None:
-    assert is_export(exported)
-    assert not is_export(tmp_path)
     with pytest.raises(ValueError, match="holds no exported model; lexiseg export MODEL"):
         OnnxSegmenter(tmp_path)
     folder = tmp_path / "copy"

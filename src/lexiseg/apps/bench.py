@@ -66,10 +66,10 @@ def bench(
 
 def _subject(model: str) -> Any:
     from lexiseg.bench import Eager, Exported
-    from lexiseg.onnx.description import is_export
+    from lexiseg.onnx import OnnxSegmenter
 
     segmenter = load_segmenter(model)
-    if is_export(model):
+    if isinstance(segmenter, OnnxSegmenter):
         return Exported(segmenter)
     return Eager(model, segmenter.model.cpu())
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 FAILED, MISUSE = 1, 2
+FAST = "fast:"  # before a model's name: its int8 graphs, see onnx/preset.py
 _NUMBER = re.compile(r"[\d.]*%?")
 
 
@@ -139,10 +140,12 @@ def load_segmenter(model: str, *, protocol: str = "default") -> Any:
     ``ARCH=FILE`` is a model with weights from a file, such as the authors' checkpoint, and
     ``ARCH=PART=FILE,PART=FILE`` one that begins from several, such as FreeDA's bank. A process of
     several that a launcher started on one machine takes the GPU of its number. A folder of
-    ``lexiseg export`` gives an OnnxSegmenter.
+    ``lexiseg export`` gives an OnnxSegmenter, and so does ``fast:MODEL``.
     """
     if os.path.isdir(model):
         return _load_export(model, protocol)
+    if model.startswith(FAST):
+        return _load_fast(model.removeprefix(FAST), protocol)
     from lexiseg.registry import create_model, registered
     from lexiseg.segmenter import Segmenter, choose_device
 
@@ -176,8 +179,7 @@ def _weights(file: str) -> str | dict[str, str]:
 def _load_export(folder: str, protocol: str) -> Any:
     from lexiseg.onnx import OnnxSegmenter
 
-    if protocol != "default":
-        misuse(f"an exported model has one protocol, default; {protocol!r} came")
+    _check_exported(protocol)
     try:
         return OnnxSegmenter(folder)
     except ValueError as error:
@@ -185,3 +187,27 @@ def _load_export(folder: str, protocol: str) -> Any:
     except ImportError as error:
         complain(str(error))
         raise typer.Exit(FAILED) from error
+
+
+def _load_fast(model: str, protocol: str) -> Any:
+    _check_exported(protocol)
+    if os.path.isdir(model):
+        misuse(f"{model} is exported already; give it without {FAST!r}")
+    from lexiseg.onnx.preset import fast_folder, fast_segmenter
+
+    whole = load_segmenter(model).model.cpu()
+    folder = fast_folder(whole, model)
+    if not folder.is_dir():
+        note(f"{FAST}{model} is exported once, in about a minute, to {folder}")
+    try:
+        return fast_segmenter(whole, model)
+    except ValueError as error:
+        misuse(str(error))
+    except (ImportError, OSError, ArithmeticError) as error:
+        complain(f"model {FAST + model!r}: {error}")
+        raise typer.Exit(FAILED) from error
+
+
+def _check_exported(protocol: str) -> None:
+    if protocol != "default":
+        misuse(f"an exported model has one protocol, default; {protocol!r} came")

@@ -1,7 +1,6 @@
 """What stands in ``model.json``, beside the graphs."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,17 +53,15 @@ class Description:
             raise ValueError(
                 f"{str(folder)!r} holds no exported model; lexiseg export MODEL --onnx FOLDER"
             ) from error
-        if content.pop("format", None) != FORMAT:
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise ValueError(f"{path} is of another format; export the model again")
-        for name in ("templates", "int8"):
-            content[name] = tuple(content[name])
-        return cls(**content)
+        try:
+            for name in ("templates", "int8"):
+                content[name] = tuple(content[name])
+            return cls(**content)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); export the model again") from error
 
     def as_json(self) -> str:
         """The text of the file."""
         return json.dumps({"format": FORMAT, **self.__dict__}, indent=1, ensure_ascii=False) + "\n"
-
-
-def is_export(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a folder that ``lexiseg export`` wrote."""
-    return os.path.isfile(os.path.join(path, DESCRIPTION))

@@ -1,0 +1,109 @@
+"""``fast:MODEL``: exported once, and again when the weights change."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lexiseg.apps import terminal
+from lexiseg.apps.cli import app
+from lexiseg.methods.base import SegmentationModel
+from lexiseg.onnx import OnnxSegmenter, preset
+from lexiseg.onnx.preset import fast_folder, fast_segmenter
+
+PHOTO = str(Path(__file__).parents[2] / "examples" / "photos" / "coffee.jpg")
+
+
+@pytest.fixture
+def exports(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names that were exported, into a cache of this test's own."""
+    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
+    names: list[str] = []
+
+    def write(model: SegmentationModel, folder: Path, *, name: str, int8: bool) -> None:
+        assert int8
+        names.append(name)
+        shutil.copytree(exported, folder)
+
+    monkeypatch.setattr(preset, "export", write)
+    return names
+
+
+def test_it_is_exported_once_for_these_weights(
+    model: SegmentationModel, exports: list[str]
+) -> None:
+    first, second = (fast_segmenter(model, "runs/tiny=a b.pth") for _ in range(2))
+    assert exports == ["runs/tiny=a b.pth"]
+    assert first.folder == second.folder == fast_folder(model, "runs/tiny=a b.pth")
+    assert first.folder.name.startswith("tiny_a_b.pth-")
+    before = fast_folder(model, "tiny")
+    parameter = next(model.parameters())
+    with torch.no_grad():
+        parameter.add_(1)
+    assert fast_folder(model, "tiny") != before
+    with torch.no_grad():
+        parameter.sub_(1)
+
+
+def test_half_an_export_is_not_taken_for_one(
+    model: SegmentationModel, exports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(model: SegmentationModel, folder: Path, **_: object) -> None:
+        folder.mkdir()
+        (folder / "image.onnx").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(preset, "export", die)
+        with pytest.raises(KeyboardInterrupt):
+            fast_segmenter(model, "tiny")
+    assert not list(fast_folder(model, "tiny").parent.iterdir())
+    assert isinstance(fast_segmenter(model, "tiny"), OnnxSegmenter)
+
+
+def test_one_that_another_process_wrote_meanwhile_is_taken(
+    model: SegmentationModel, exports: list[str], exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = preset.export
+
+    def overtaken(model: SegmentationModel, folder: Path, **about: object) -> None:
+        write(model, folder, **about)
+        shutil.copytree(exported, fast_folder(model, "tiny"))
+
+    monkeypatch.setattr(preset, "export", overtaken)
+    assert fast_segmenter(model, "tiny").folder == fast_folder(model, "tiny")
+
+
+def test_commands_take_it(
+    registered_painter: str, exports: list[str], exported: Path, tmp_path: Path
+) -> None:
+    command = ["segment", PHOTO, "--labels", "red, green", "--out", str(tmp_path / "out")]
+    for times in (1, 0):
+        result = CliRunner().invoke(app, [*command, "--model", "fast:painter"])
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count("is exported once") == times
+    assert exports == ["painter"]
+    expected = OnnxSegmenter(exported)(PHOTO, "red, green").label_map
+    from PIL import Image
+
+    with Image.open(tmp_path / "out" / "coffee_labels.png") as labels:
+        np.testing.assert_array_equal(np.array(labels), expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("fast:no_such_model", "no_such_model"),
+        ("fast:painter", "Painter has no graphs"),
+        (".", "holds no exported model"),
+        ("fast:.", "is exported already"),
+    ],
+)
+def test_what_cannot_be_is_told(registered_painter: str, model: str, said: str) -> None:
+    command = ["segment", PHOTO, "--labels", "red", "--model", model]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == terminal.MISUSE
+    assert said in result.stderr
