@@ -41,7 +41,7 @@ def check(place: Path, photos: int, seeds: int, kills: int) -> None:
     assert (killed, code) == (0, 1)
     longest = 2 * seconds / kills  # so that the kills together fall into a job's time
     expected = content(place / "whole")
-    assert len(expected) == 4 * photos + 1
+    assert len(expected) == 4 * photos + 2  # the manifest, and all annotations in one file
     total = 0
     for seed in range(seeds):
         killed, code, _ = run(place, "out", seed, kills, longest)

@@ -51,11 +51,13 @@ def run_folder_job(
         show: prints a photo's table.
     """
     from lexiseg.jobs.manifest import Manifest, remove_results
+    from lexiseg.jobs.merged import merge, remove_merged
     from lexiseg.jobs.photos import assign, is_settled, list_photos, root_of
 
     try:
         if not resume:
             remove_results(out)
+            remove_merged(out)
         settings = {**describe(work, model), "root": str(root_of(photos))}
         found, problems = list_photos(photos, recursive=recursive, out=out)
         for problem in problems:
@@ -70,8 +72,12 @@ def run_folder_job(
             skipped = len(mine) - len(todo)
             if skipped:
                 note(f"{skipped} of {len(mine)} photos are settled already; {len(todo)} to do")
+            if todo:
+                remove_merged(out)
             with _engine(engine, work, model, workers) as chosen:
                 _work_off(todo, chosen, manifest, show)
+            for path in merge(manifest, tasks).values():
+                note(f"all photos in one file: {path}")
             tried = {task.photo.key for task in todo}
             for task in mine:
                 entry = manifest.entries[task.photo.key]
@@ -120,7 +126,8 @@ def _engine(name: str, work: Any, model: str, workers: int) -> Iterator[Any]:
 
     rest = {"labels": work.labels, "background": work.background, "formats": work.formats}
     load = partial(load_work, model, work.segmenter.max_pixels, {**rest, "tile": work.tile})
-    gpus = int(work.segmenter.device.type == "cuda")
+    device = getattr(work.segmenter, "device", None)  # an exported model has none
+    gpus = int(device is not None and device.type == "cuda")
     spread = ray_engine(load, workers=max(1, workers), gpus=gpus)
     with connected(os.environ.get("RAY_ADDRESS")):
         yield spread
@@ -142,12 +149,15 @@ def describe(work: Any, model: str) -> dict[str, Any]:
     from lexiseg.weights import state_sha256
 
     segmenter = work.segmenter
+    exported = hasattr(segmenter, "fingerprint")
     return {
         "labels": dict(zip(work.labels.labels, map(list, work.labels.names), strict=True)),
         "background": list(work.background.names) or work.background.threshold,
         "model": model,
-        "weights": state_sha256(segmenter.model.state_dict()),
-        "protocol": repr(segmenter.protocol),
+        "weights": segmenter.fingerprint()
+        if exported
+        else state_sha256(segmenter.model.state_dict()),
+        "protocol": "export" if exported else repr(segmenter.protocol),
         "templates": list(segmenter.templates),
         "format": list(work.formats),
         "tile": work.tile,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from lexiseg import outputs
+from lexiseg.contest import AnySegmenter
 from lexiseg.images import ImageError, read_image
 from lexiseg.jobs.manifest import Manifest
 from lexiseg.jobs.photos import Task
 from lexiseg.large import segment_photo, tile_side
 from lexiseg.prompts import Background, LabelSet
 from lexiseg.result import Segmentation, write_atomically
-from lexiseg.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Work:
         explain: a folder for pictures of what the model saw, one in it for each photo; or None.
     """
 
-    segmenter: Segmenter
+    segmenter: AnySegmenter
     labels: LabelSet
     background: Background
     formats: tuple[str, ...]

@@ -6,6 +6,7 @@ else was wrong, and it is tried again). Each part of a job writes a file of its 
 together. A line that was being written when its process died is cut off.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,31 @@ class Manifest:
             MixedJobs: other settings made what is there.
             BlockingIOError: another process works at this part.
         """
+        self.refresh()
+        self._stream = _locked(self.file)
+        if self._stream.tell() == 0:
+            with contextlib.ExitStack() as stack:
+                stack.push(self.__exit__)  # lets go of the file where it cannot be written
+                self._write(json_bytes(self.settings))
+                stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def refresh(self) -> None:
+        """Read what is done, by the other parts too.
+
+        Raises:
+            MixedJobs: other settings made what is there.
+        """
         for path in manifests(self.folder):
             settings, entries = read_manifest(path)
             if settings is not None:
@@ -94,20 +120,6 @@ class Manifest:
                     self.entries[photo] = entry
             if path == self.file:
                 self._own = last
-        self._stream = _locked(self.file)
-        if self._stream.tell() == 0:
-            self._write(json_bytes(self.settings))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
 
     def write(self, entry: Entry) -> None:
         """Add a line; it is on the disk before this returns."""

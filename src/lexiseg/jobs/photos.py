@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lexiseg.data.paths import walk
 from lexiseg.jobs.manifest import Entry
-from lexiseg.outputs import PICTURE_ENDINGS, output_files
+from lexiseg.outputs import FORMATS, PICTURE_ENDINGS, output_files
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 _LONGEST_NAME = 180  # bytes, so that an ending of a format still fits into 255
@@ -123,6 +123,7 @@ def assign(
     held = {key: entry for key, entry in entries.items() if entry.outputs}
     taken = {_place(out / file) for entry in held.values() for file in entry.outputs.values()}
     taken |= {_place(photo.path) for photo in photos}
+    taken |= {_place(path) for path in merged_files(out).values()}
     tasks = []
     for photo in photos:
         size, mtime_ns = _stamp(photo.path)
@@ -137,6 +138,11 @@ def assign(
             taken |= {_place(path) for path in files.values()}
         tasks.append(Task(photo, size, mtime_ns, files))
     return tasks
+
+
+def merged_files(out: Path) -> dict[str, Path]:
+    """Where the annotations of all photos together go, by format."""
+    return {kind: out / f"lexiseg{FORMATS[kind]}" for kind in ("coco", "polygons")}
 
 
 def is_settled(task: Task, entry: Entry | None) -> bool:
