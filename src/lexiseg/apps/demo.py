@@ -3,6 +3,7 @@
 What a user types reaches the page escaped, and nothing on the page comes from another host.
 """
 
+import html
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -11,26 +12,21 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from fastapi.responses import FileResponse
 from gradio_client.utils import is_http_url_like
 
-from lexiseg.apps.results import Shown, legend, shown, shrunk, tinted, told
+from lexiseg.apps.results import legend, shrunk, tinted, told
 from lexiseg.apps.server.service import Service
 from lexiseg.apps.server.settings import Refusal
-from lexiseg.pictures import ImageError
 from lexiseg.referral import Referral
 from lexiseg.result import Segmentation
 
 WORDS, SENTENCE = "words", "a sentence"
+_READ, _AS_LABEL, _NOT_TAKEN = "read", "taken for a label", "not taken"
 NO_MODEL = "no other"
-_MAPS = 24
-_KEPT_SECONDS = 3600
-_CSS = """
-.gradio-container {max-width: 1100px !important; overflow-wrap: anywhere}
-#legend ul {list-style: none; padding: 0; margin: 0}
-#legend .colour {display: inline-block; width: 1em; height: 1em; margin-right: .5em}
-#told p {margin: 0; font-weight: 600}
-#result img {cursor: crosshair}
-"""
+_MAPS, _KEPT_SECONDS = 24, 3600
+_FILES = Path(__file__).with_name("page")
+_POINTED = '<output id="pointed">point at the mask, or move the cross on it by arrow keys</output>'
 
 
 class Page:
@@ -46,24 +42,25 @@ class Page:
         self.service, self.folder = service, folder
 
     def run(self, photo: str | None, kind: str, words: str, model: str, other: str) -> list[Any]:
-        """Mask, second mask, legend, files, what is kept, and what is told."""
+        """Mask, second mask, legend, files, and what is told."""
         try:
             image = _photo(photo)
             results = [self._ask(image, kind, words, name) for name in _chosen(model, other)]
-        except (Refusal, ImageError, TimeoutError) as error:
+        except (Refusal, ValueError, TimeoutError) as error:
             nothing = gr.update(value=None)
-            return [nothing, gr.update(value=None, visible=False), "", nothing, None, told(error)]
+            return [nothing, gr.update(value=None, visible=False), "", nothing, told(error)]
         pictures = [tinted(result) for result in results]
         second = pictures[1] if len(pictures) > 1 else None
         return [
             pictures[0],
             gr.update(value=second, visible=second is not None, label=f"Mask by {other}"),
             "".join(
-                legend(name, result)
-                for name, result in zip(_chosen(model, other), results, strict=True)
+                legend(self._title(name, kind), result, place=place)
+                for name, result, place in zip(
+                    _chosen(model, other), results, ("result", "second"), strict=False
+                )
             ),
             self._files(results[0]),
-            shown(results[0]),
             "",
         ]
 
@@ -73,7 +70,7 @@ class Page:
         try:
             image = _photo(photo)
             explanation = self._wait(lambda: self.service.explain(image, labels, model))
-        except (Refusal, ImageError, TimeoutError) as error:
+        except (Refusal, ValueError, TimeoutError) as error:
             return None, told(error)
         pairs = [
             (number, label, step.name)
@@ -84,6 +81,20 @@ class Page:
             (shrunk(explanation.plot(number, label)), f"{step}: {label}")
             for number, label, step in pairs[:_MAPS]
         ], ""
+
+    def who_reads(self) -> str:
+        """Which models are for sentences, as markup."""
+        kinds: dict[str, list[str]] = {_READ: [], _AS_LABEL: [], _NOT_TAKEN: []}
+        for name, segmenter in self.service.segmenters.items():
+            kinds[_reading(segmenter)].append(html.escape(name))
+        kinds[_READ] = kinds[_READ] or ["models of CRIS (none is here)"]
+        parts = [f"{kind} by {', '.join(names)}" for kind, names in kinds.items() if names]
+        return f"<p>A sentence is {'; '.join(parts)}.</p>"
+
+    def _title(self, name: str, kind: str) -> str:
+        """The model, and that it does not read sentences where one came."""
+        reading = _reading(self.service.segmenters[name])
+        return name if kind == WORDS or reading == _READ else f"{name} (sentence {reading})"
 
     def _ask(self, image: bytes, kind: str, words: str, model: str) -> Segmentation | Referral:
         if kind == SENTENCE:
@@ -130,7 +141,7 @@ def create_demo(service: Service, *, examples: Sequence[Path] = ()) -> gr.Blocks
                 photo.preprocess = _path_of  # type: ignore[method-assign]
                 if examples:
                     gr.Examples([str(path) for path in examples], photo, label="Photos to try")
-                kind = gr.Radio([WORDS, SENTENCE], value=WORDS, label="Look for")
+                kind = gr.Radio([WORDS, SENTENCE], value=WORDS, label="Look for", elem_id="kind")
                 words = gr.Textbox(
                     label="Words or sentence",
                     info="dog, grass, sofa|couch (commas between labels, bars between synonyms)",
@@ -142,30 +153,31 @@ def create_demo(service: Service, *, examples: Sequence[Path] = ()) -> gr.Blocks
                 other = gr.Dropdown(
                     [NO_MODEL, *models], value=NO_MODEL, label="Compare with", filterable=False
                 )
+                gr.HTML(page.who_reads(), elem_id="readers")
                 go = gr.Button("Segment", variant="primary", elem_id="go")
             with gr.Column(min_width=280):
                 message = gr.HTML(elem_id="told")
                 mask = gr.Image(
                     label="Mask", interactive=False, format="png", elem_id="result", buttons=[]
                 )
-                pointed = gr.Textbox(
-                    label="Under the pointer", interactive=False, placeholder="click on the mask"
-                )
+                gr.HTML(_POINTED)
                 legend_box = gr.HTML(elem_id="legend")
                 second = gr.Image(
                     interactive=False, visible=False, format="png", elem_id="second", buttons=[]
                 )
-                files = gr.File(label="Files", file_count="multiple", interactive=False)
-        with gr.Accordion("What the model saw", open=False):
+                files = gr.File(
+                    label="Files", file_count="multiple", interactive=False, elem_id="files"
+                )
+        with gr.Accordion("What the model saw", open=False, elem_id="saw"):
             look = gr.Button("Show the steps", elem_id="look")
-            maps = gr.Gallery(label="Steps", columns=3, interactive=False, buttons=[])
-        kept = gr.State(None, time_to_live=_KEPT_SECONDS)
+            maps = gr.Gallery(
+                label="Steps", columns=3, interactive=False, buttons=[], elem_id="steps"
+            )
         asked = [photo, kind, words, model, other]
-        answers = [mask, second, legend_box, files, kept, message]
+        answers = [mask, second, legend_box, files, message]
         for event in (go.click, words.submit):
             event(page.run, asked, answers, api_visibility="private", concurrency_limit=4)
         look.click(page.explain, asked[:4], [maps, message], api_visibility="private")
-        mask.select(under_pointer, kept, pointed, api_visibility="private", show_progress="hidden")
     for block in blocks.blocks.values():
         _fetch_nothing(block)
     return blocks
@@ -179,6 +191,11 @@ def mount_demo(app: FastAPI, *, examples: Sequence[Path] = ()) -> FastAPI:
         examples: photos to begin with.
     """
     service: Service = app.state.service
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(_FILES / "icon.svg", media_type="image/svg+xml")
+
     return gr.mount_gradio_app(
         app,
         create_demo(service, examples=examples),
@@ -194,13 +211,9 @@ def mount_demo(app: FastAPI, *, examples: Sequence[Path] = ()) -> FastAPI:
             font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
             font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
         ),
-        css=_CSS,
+        css_paths=_FILES / "page.css",
+        head=f"<script>{(_FILES / 'pointer.js').read_text(encoding='utf-8')}</script>",
     )
-
-
-def under_pointer(kept: Shown | None, event: gr.SelectData) -> str:
-    """What is where the mask was clicked."""
-    return "" if kept is None else kept.at(int(event.index[0]), int(event.index[1]))
 
 
 def _fetch_nothing(block: Any) -> None:
@@ -224,6 +237,13 @@ def _photo(path: str | None) -> bytes:
     if path is None:
         raise Refusal(422, "invalid_image", "no photo yet; drop one, or choose one to try")
     return Path(path).read_bytes()
+
+
+def _reading(segmenter: Any) -> str:
+    """What happens to a sentence."""
+    if not hasattr(segmenter, "refer"):
+        return _NOT_TAKEN
+    return _AS_LABEL if segmenter.model.exclusive else _READ
 
 
 def _chosen(model: str, other: str) -> list[str]:

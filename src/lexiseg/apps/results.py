@@ -1,6 +1,9 @@
 """Results as the page shows them: at a bounded size, and with what users typed escaped."""
 
+import base64
 import html
+import json
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,31 +15,35 @@ from lexiseg.referral import Referral
 from lexiseg.result import Segmentation, none_index
 
 LONGEST = 1024  # pixels of a side that the page shows
+_MAP_LONGEST = 640  # and of the map by which it tells what is under the pointer
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the page keeps of a result, at the size in which it is shown.
+    """What the page knows of a result at each place, for ``pointer.js``.
 
     Attributes:
         names: labels or expressions.
         label_map: position in ``names`` of each pixel, and beyond them where there is none.
         confidence: the winner's score at each pixel, 0 to 1.
+        size: (height, width) of the picture, in whose pixels places are told.
     """
 
     names: tuple[str, ...]
     label_map: UInt[np.ndarray, "H W"]
     confidence: Float[np.ndarray, "H W"]
+    size: tuple[int, int]
 
-    def at(self, x: int, y: int) -> str:
-        """What is at a pixel of the shown picture, in words."""
-        height, width = self.label_map.shape
-        if not (0 <= x < width and 0 <= y < height):
-            return ""
-        index = int(self.label_map[y, x])
-        if index >= len(self.names):
-            return f"({x}, {y}): none of them"
-        return f"({x}, {y}): {self.names[index]}, confidence {self.confidence[y, x]:.2f}"
+    def packed(self) -> str:
+        """JSON; the values are low bytes of labels, high bytes, and hundredths of confidence."""
+        rows, columns = self.label_map.shape
+        hundredths = np.rint(100 * np.clip(self.confidence, 0, 1)).astype(np.uint8)
+        planes = (self.label_map.astype("<u2") & 255, self.label_map.astype("<u2") >> 8, hundredths)
+        raw = b"".join(plane.astype(np.uint8).tobytes() for plane in planes)
+        values = base64.b64encode(zlib.compress(raw)).decode("ascii")
+        height, width = self.size
+        record = {"names": self.names, "rows": rows, "columns": columns, "values": values}
+        return json.dumps({**record, "height": height, "width": width})
 
 
 def told(error: Exception) -> str:
@@ -45,8 +52,14 @@ def told(error: Exception) -> str:
     return f'<p role="alert">{html.escape(text)}</p>'
 
 
-def legend(model: str, result: Segmentation | Referral) -> str:
-    """A list of colours, names and shares, the largest first."""
+def legend(title: str, result: Segmentation | Referral, *, place: str = "result") -> str:
+    """A list of colours, names and shares, the largest first, and the map of what is where.
+
+    Args:
+        title: the model, and what there is to say of it.
+        result: what it made.
+        place: the element of the page that shows its mask.
+    """
     names = result.labels if isinstance(result, Segmentation) else result.expressions
     scores = "confidence" if isinstance(result, Segmentation) else "score"
     palette = plot.colours(len(names))
@@ -56,7 +69,9 @@ def legend(model: str, result: Segmentation | Referral) -> str:
         f"{html.escape(names[index])} {row['share']:.1%} ({scores} {row[scores]:.2f})</li>"
         for index, row in rows
     )
-    return f"<p>{html.escape(model)}</p><ul>{lines}</ul>"
+    packed = html.escape(shown(result).packed())
+    kept = f'<span hidden data-map-of="{html.escape(place)}" data-map="{packed}"></span>'
+    return f"<p>{html.escape(title)}</p><ul>{lines}</ul>{kept}"
 
 
 def tinted(result: Segmentation | Referral) -> Image.Image:
@@ -71,18 +86,19 @@ def tinted(result: Segmentation | Referral) -> Image.Image:
 
 
 def shown(result: Segmentation | Referral) -> Shown:
-    """What the page keeps of a result."""
+    """What the page knows of a result at each place, at a bounded size."""
     if isinstance(result, Segmentation):
         names, label_map, confidence = result.labels, result.label_map, result.confidence
     else:
         names, label_map = result.expressions, _merged(result)
         confidence = np.full(label_map.shape, result.scores[0], dtype=np.float32)
-    rows, columns = (
-        np.arange(kept) * side // kept
-        for side, kept in zip(label_map.shape, _size(label_map), strict=True)
+    height, width = label_map.shape
+    scale = min(1.0, _MAP_LONGEST / max(height, width))
+    kept = (max(1, round(height * scale)), max(1, round(width * scale)))
+    here = np.ix_(
+        *(np.arange(n) * side // n for n, side in zip(kept, (height, width), strict=True))
     )
-    here = np.ix_(rows, columns)
-    return Shown(names, label_map[here], confidence[here].astype(np.float16))
+    return Shown(names, label_map[here], confidence[here], (height, width))
 
 
 def _merged(result: Referral) -> UInt8[np.ndarray, "H W"]:
@@ -91,12 +107,6 @@ def _merged(result: Referral) -> UInt8[np.ndarray, "H W"]:
     for index in reversed(range(len(result.masks))):
         merged[result.masks[index]] = index
     return merged
-
-
-def _size(array: np.ndarray) -> tuple[int, int]:
-    """Height and width in which an array of this size is shown."""
-    scale = min(1.0, LONGEST / max(array.shape[:2]))
-    return max(1, round(array.shape[0] * scale)), max(1, round(array.shape[1] * scale))
 
 
 def shrunk(picture: Image.Image) -> Image.Image:

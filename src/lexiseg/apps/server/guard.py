@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lexiseg.apps.server.metrics import Metrics
 from lexiseg.apps.server.settings import MEGABYTE, Refusal, Settings
 
-OPEN_PATHS = ("/health", "/ready")
+OPEN_PATHS = ("/health", "/ready", "/favicon.ico")
 _DRAIN_SECONDS = 2.0
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger(__name__)
