@@ -1,4 +1,7 @@
+import io
 import json
+import os
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -119,4 +122,118 @@ def test_a_failure_leaves_no_file(video: Path, tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="stop"):
         segment_video(Segmenter(Painter()), video, "red", tmp_path / "out.mp4", on_frame=fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def y4m(colours: list[tuple[int, int, int]]) -> bytes:
+    """Frames as ``ffmpeg -f yuv4mpegpipe -`` writes them."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="yuv4mpegpipe") as container:
+        stream = container.add_stream("wrapped_avframe", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 36, 50, "yuv420p"
+        for colour in colours:
+            picture = av.VideoFrame.from_ndarray(frame(colour), format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def test_frames_through_a_pipe(
+    registered_painter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe that cannot be wound back, and of which one does not know the end."""
+    reading, writing = os.pipe()
+    data = y4m([(255, 0, 0)] * 3 + [(0, 0, 255)] * 4)
+
+    def feed() -> None:
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(data)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    with os.fdopen(reading, "r") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with VideoReader("-") as reader:
+            assert (reader.facts.size, reader.facts.rate) == ((36, 50), 10)
+            assert (reader.facts.frames, reader.facts.live) == (0, True)
+            frames = list(reader)
+    thread.join()
+    assert [round(float(each[..., 0].mean()) / 255) for each in frames] == [1] * 3 + [0] * 4
+    monkeypatch.undo()
+
+
+def test_the_command_reads_a_pipe(registered_painter: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    words = ["video", "-", "--labels", "red, blue", "--model", registered_painter]
+    done = CliRunner().invoke(
+        app, [*words, "--out", str(out), "--frames", "2"], input=y4m([(255, 0, 0)] * 5)
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"video": "-", "frames": 2, "out": str(out)}
+    with VideoReader(out) as reader:
+        assert len(list(reader)) == 2
+    playlist = b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/a.ts\n#EXT-X-ENDLIST\n"
+    session = b"v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"  # would wait for packets
+    for data in (b"no video", playlist, session):
+        wrong = CliRunner().invoke(app, [*words, "--out", str(out)], input=data)
+        assert wrong.exit_code == 1
+        assert "-: is no video that can be read" in wrong.stderr
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """FFmpeg's test picture in the place of a camera's; what was opened."""
+    real, opened = av.open, []
+
+    def stand_in(file: object, mode: str = "r", **options: str) -> object:
+        if options.get("format") != "v4l2":
+            return real(file, mode, **options)
+        opened.append((str(file), options["format"]))
+        # A frame comes every half second, and one of them late.
+        late = "setpts='(N+(1-lt(N,2)))*0.5/TB'"
+        return real(f"testsrc=size=64x48:rate=2,{late}", format="lavfi")
+
+    monkeypatch.setattr(av, "open", stand_in)
+    monkeypatch.setattr(av, "formats_available", {"video4linux2,v4l2"})
+    return opened
+
+
+def test_a_camera_keeps_the_times_of_its_frames(
+    camera: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def stop(result: object) -> None:
+        seen.append(result)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+
+    assert segment_video(Segmenter(Painter()), "0", "red, blue", "out.mp4", on_frame=stop) == 4
+    with av.open("out.mp4") as container:
+        times = [each.time for each in container.decode(video=0)]
+    assert times == pytest.approx([0, 0.5, 1.5, 2.0], abs=0.01)
+    count = segment_video(Segmenter(Painter()), "/dev/video7", "red", "out.mp4", frames=2)
+    assert count == 2
+    assert camera == [("/dev/video0", "v4l2"), ("/dev/video7", "v4l2")]
+
+
+def test_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    video.rename("7")
+    with VideoReader("7") as reader:  # a file of that name is one
+        assert not reader.facts.live
+    with pytest.raises(ImageError, match=r"/dev/video987: No such file.*is a camera there"):
+        VideoReader("987")
+    monkeypatch.setattr(av, "formats_available", {"mp4"})
+    with pytest.raises(ImageError, match=r"reads no camera on this system; use ffmpeg .* video -"):
+        VideoReader("/dev/video0")
+
+
+def test_ctrl_c_leaves_no_part_of_a_file(video: Path, tmp_path: Path) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_video(Segmenter(Painter()), video, "red", tmp_path / "out.mp4", on_frame=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -3,12 +3,35 @@
 Letters beyond the library's: T counts the labels and the names of the background.
 """
 
+from typing import Any, Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Float, UInt, UInt8
 
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
-from lexiseg.result import none_index
-from lexiseg.segmenter import Segmenter
+from lexiseg.result import Segmentation, none_index
+
+
+@runtime_checkable
+class AnySegmenter(Protocol):
+    """What segments pictures: a :class:`lexiseg.Segmenter`, or an exported model."""
+
+    max_pixels: int
+
+    def __call__(
+        self,
+        image: Any,
+        labels: LabelsLike | LabelSet,
+        *,
+        background: BackgroundLike | Background = None,
+        scores: bool = False,
+    ) -> Segmentation:
+        """One picture's result."""
+        ...
+
+    def explain(self, image: Any, labels: Any, /) -> Any:
+        """What the model saw on the way to it."""
+        ...
 
 
 class Contest:
@@ -21,7 +44,7 @@ class Contest:
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenter: AnySegmenter,
         labels: LabelsLike | LabelSet,
         background: BackgroundLike | Background = None,
     ) -> None:
@@ -35,13 +58,16 @@ class Contest:
         self.labels, mode = LabelSet.of(labels), Background.of(background)
         self._all = mode.join(self.labels)
         self._threshold = mode.threshold
-        if mode.threshold is not None and segmenter.protocol.background_inside:
+        given: Any = segmenter
+        protocol = getattr(given, "protocol", None)  # an exported model has the default alone
+        if mode.threshold is not None and protocol and protocol.background_inside:
             raise ValueError(
                 "this model's own rule for a background threshold does not go with tiles or video; "
                 "give names, such as 'wall|floor', or another protocol"
             )
-        if self._threshold is None and not segmenter.model.exclusive:
-            self._threshold = segmenter.model.threshold
+        facts = getattr(given, "description", None) or given.model
+        if self._threshold is None and not facts.exclusive:
+            self._threshold = facts.threshold
 
     def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "T H W"]:
         """The scores of all, 0 to 1."""

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from lexiseg.contest import Contest
+from lexiseg.contest import AnySegmenter, Contest
 from lexiseg.images import MAX_PIXELS
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
 from lexiseg.result import Segmentation, none_index
-from lexiseg.segmenter import Segmenter
 from lexiseg.strips import Strips, open_strips, picture_size
 
 TILE = 1024
@@ -27,7 +26,7 @@ Span = tuple[int, int]  # from, to
 
 
 def segment_photo(
-    segmenter: Segmenter,
+    segmenter: AnySegmenter,
     path: str | os.PathLike[str],
     labels: LabelsLike | LabelSet,
     *,
@@ -63,7 +62,7 @@ def tile_side(path: str | os.PathLike[str], tile: int | None) -> int | None:
 
 
 def segment_large(
-    segmenter: Segmenter,
+    segmenter: AnySegmenter,
     path: str | os.PathLike[str],
     labels: LabelsLike | LabelSet,
     *,
@@ -212,8 +211,14 @@ def _strip(
 
 
 def _on_disk(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Zeros in a file without a name, which the system may take out of memory."""
+    """Zeros in a file without a name, which the system may take out of memory.
+
+    Raises:
+        OSError: the folder for temporary files has no room.
+    """
     if not prod(shape):
         return np.zeros(shape, dtype=dtype)
     with tempfile.TemporaryFile(prefix="lexiseg") as file:
+        if hasattr(os, "posix_fallocate"):  # or a full disk would end the process by a signal
+            os.posix_fallocate(file.fileno(), 0, prod(shape) * np.dtype(dtype).itemsize)
         return np.asarray(np.memmap(file, dtype=dtype, mode="w+", shape=shape))

@@ -110,7 +110,7 @@ class Referral:
         """
         if name is None:
             name = Path(self.source).stem if self.source else "referral"
-        if not name or name != Path(name).name:
+        if not name or name != Path(name).name or "\0" in name:
             raise ValueError(f"name {name!r} came; give a file name without folders")
         files = referral_files(Path(folder), name, len(self.expressions))
         Path(folder).mkdir(parents=True, exist_ok=True)

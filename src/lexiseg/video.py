@@ -4,142 +4,26 @@ The text is encoded once. Scores may be smoothed over time; nothing is tracked.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from lexiseg import plot
-from lexiseg._extras import need
-from lexiseg.contest import Contest
+from lexiseg._frames import VideoFacts as VideoFacts
+from lexiseg._frames import VideoReader as VideoReader
+from lexiseg._frames import VideoWriter as VideoWriter
+from lexiseg.contest import AnySegmenter, Contest
 from lexiseg.images import ImageError
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
 from lexiseg.result import Segmentation
-from lexiseg.segmenter import Segmenter
-
-_PURPOSE = "video"
-_CODECS = ("libx264", "h264", "mpeg4")  # the first that is there
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """What is known of a video before its frames.
-
-    Attributes:
-        size: (height, width) of its frames.
-        rate: frames a second.
-        frames: how many it says it has; 0 where it does not say.
-    """
-
-    size: tuple[int, int]
-    rate: Fraction
-    frames: int
-
-
-class VideoReader:
-    """The frames of a video file, one after the other; entered by ``with``."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Opens the file.
-
-        Raises:
-            ImageError: it is missing, damaged, or has no picture.
-            ImportError: PyAV is not installed.
-        """
-        av = need("av", extra="video", purpose=_PURPOSE)
-        self._path, self._error = Path(path), av.FFmpegError
-        if not self._path.is_file():
-            raise ImageError(f"{self._path}: no such file; give a video's file")
-        try:
-            self._container: Any = av.open(str(self._path))
-        except self._error as error:
-            raise ImageError(f"{self._path}: is no video that can be read ({error})") from error
-        if not self._container.streams.video:
-            self._container.close()
-            raise ImageError(f"{self._path}: has no picture")
-        stream = self._container.streams.video[0]
-        stream.thread_type = "AUTO"
-        rate = stream.average_rate or Fraction(25)
-        self.facts = VideoFacts((stream.height, stream.width), Fraction(rate), stream.frames)
-
-    def __enter__(self) -> "VideoReader":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._container.close()
-
-    def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        """RGB frames.
-
-        Raises:
-            ImageError: the file is damaged.
-        """
-        try:
-            for frame in self._container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-        except self._error as error:
-            raise ImageError(f"{self._path}: is truncated or damaged ({error})") from error
-
-
-class VideoWriter:
-    """An MP4 of H.264, or of MPEG-4 where that is missing; entered by ``with``.
-
-    The file is there when all of it is. Sides are made even, by a row or column less.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], size: tuple[int, int], rate: Fraction) -> None:
-        """Begins the file beside its place.
-
-        Args:
-            path: ends in .mp4, .mkv or .mov.
-            size: (height, width) of the frames, at least 2 x 2.
-            rate: frames a second.
-
-        Raises:
-            ValueError: the suffix or the size is another.
-        """
-        self._path = Path(path)
-        if self._path.suffix.lower() not in {".mp4", ".mkv", ".mov"}:
-            raise ValueError(f"cannot write {self._path.name!r}; allowed are .mp4, .mkv and .mov")
-        if min(size) < 2:
-            raise ValueError(f"frames of {size[0]} x {size[1]} came; at least 2 x 2 are needed")
-        self._av = need("av", extra="video", purpose=_PURPOSE)
-        self._size = (size[0] // 2 * 2, size[1] // 2 * 2)
-        self._temporary = self._path.with_name(f".{self._path.stem}.part{self._path.suffix}")
-        codec = next(name for name in _CODECS if name in self._av.codecs_available)
-        self._container: Any = self._av.open(str(self._temporary), "w")
-        self._stream = self._container.add_stream(codec, rate=rate)
-        self._stream.height, self._stream.width = self._size
-        self._stream.pix_fmt = "yuv420p"
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
-            if kind is None:
-                self._temporary.replace(self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
-
-    def write(self, frame: UInt8[np.ndarray, "H W 3"]) -> None:
-        """One more frame, of the size that was given."""
-        height, width = self._size
-        pixels = np.ascontiguousarray(frame[:height, :width])
-        self._container.mux(
-            self._stream.encode(self._av.VideoFrame.from_ndarray(pixels, format="rgb24"))
-        )
 
 
 def segment_frames(
-    segmenter: Segmenter,
+    segmenter: AnySegmenter,
     frames: Iterable[UInt8[np.ndarray, "_ _ 3"]],
     labels: LabelsLike | LabelSet,
     *,
@@ -177,24 +61,28 @@ def _segmented(contest: Contest, frames: Iterable[Any], smooth: float) -> Iterat
 
 
 def segment_video(
-    segmenter: Segmenter,
-    source: str | os.PathLike[str],
+    segmenter: AnySegmenter,
+    source: "str | os.PathLike[str] | VideoReader",
     labels: LabelsLike | LabelSet,
     out: str | os.PathLike[str],
     *,
     background: BackgroundLike | Background = None,
     smooth: float = 0.0,
+    frames: int | None = None,
     on_frame: Callable[[Segmentation], None] = lambda result: None,
 ) -> int:
     """A video with each frame tinted by its labels, above a legend; without sound.
 
+    From a camera or a pipe, a KeyboardInterrupt (Ctrl+C) ends the video where it is.
+
     Args:
         segmenter: the model.
-        source: a video's file.
+        source: as for :class:`VideoReader`, or one that is open.
         labels: as for a segmenter.
         out: the file to write, .mp4, .mkv or .mov.
         background: as for a segmenter.
         smooth: as for :func:`segment_frames`.
+        frames: at most so many; None: all.
         on_frame: told of each frame.
 
     Returns:
@@ -204,23 +92,42 @@ def segment_video(
         ImageError: the video cannot be read.
         ValueError: an argument is not as it must be.
     """
-    label_set = LabelSet.of(labels)
-    with VideoReader(source) as reader:
-        results = segment_frames(segmenter, reader, label_set, background=background, smooth=smooth)
-        height, width = reader.facts.size
-        strip = _legend(label_set.labels, width)
-        size = (height + len(strip), width)
-        palette, count = plot.colours(len(label_set)), 0
-        with VideoWriter(out, size, reader.facts.rate) as writer:
+    if not isinstance(source, VideoReader):
+        with VideoReader(source) as reader:
+            return segment_video(
+                segmenter,
+                reader,
+                labels,
+                out,
+                background=background,
+                smooth=smooth,
+                frames=frames,
+                on_frame=on_frame,
+            )
+    label_set, facts, times = LabelSet.of(labels), source.facts, deque[float | None]()
+
+    def pictures() -> Iterator[np.ndarray]:
+        for time, frame in islice(source.timed(), frames):
+            times.append(time)
+            yield frame
+
+    results = segment_frames(segmenter, pictures(), label_set, background=background, smooth=smooth)
+    strip = _legend(label_set.labels, facts.size[1])
+    palette, count = plot.colours(len(label_set)), 0
+    with VideoWriter(out, (facts.size[0] + len(strip), facts.size[1]), facts.rate) as writer:
+        try:
             for result in results:
                 assert result.image is not None  # the frame
                 tinted = plot.overlay(result.image, result.label_map, palette)
-                writer.write(np.concatenate([tinted, strip]))
-                on_frame(result)
+                writer.write(np.concatenate([tinted, strip]), times.popleft())
                 count += 1
-            if not count:
-                raise ImageError(f"{Path(source)}: has no frames")
-        return count
+                on_frame(result)
+        except KeyboardInterrupt:
+            if not facts.live:
+                raise
+        if not count:
+            raise ImageError(f"{source.source}: has no frames")
+    return count
 
 
 def _legend(labels: tuple[str, ...], width: int) -> UInt8[np.ndarray, "h W 3"]:

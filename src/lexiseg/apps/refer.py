@@ -63,6 +63,8 @@ def refer(
     """
     tidy, mode = _read(expressions, background)
     segmenter = load_segmenter(_chosen(model), protocol=protocol)
+    if not hasattr(segmenter, "refer"):
+        misuse(f"--model {model} is an exported model, which takes labels; give the model itself")
     make_folder(out)
     name = output_names([photo], out, masks=len(tidy))[photo]
     try:

@@ -1,5 +1,6 @@
 """``lexiseg video``: a video with its labels drawn over it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,14 @@ from lexiseg.apps.terminal import (
 
 
 def video(
-    source: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video's file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="VIDEO",
+            help="A video's file; - for one that comes through a pipe; or a camera of Linux, such "
+            "as 0 or /dev/video0.",
+        ),
+    ],
     labels: Annotated[
         str,
         typer.Option(help="Labels between commas, synonyms between bars; or a standard list."),
@@ -35,10 +43,14 @@ def video(
             help="Weight of the frames before, from 0 (each by itself) to below 1 (slow change)."
         ),
     ] = 0.0,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="End after so many frames.  [default: all]")
+    ] = None,
 ) -> None:
     """Write the video with each frame tinted by its labels, above a legend; sound is left out.
 
-    Prints one JSON object. Exit codes: 0 done, 1 the video failed, 2 wrong use.
+    Ctrl+C ends a camera's video, which is kept. Prints one JSON object.
+    Exit codes: 0 done, 1 the video failed, 2 wrong use.
     """
     from lexiseg._extras import need
 
@@ -58,18 +70,19 @@ def video(
 
     try:
         with VideoReader(source) as reader:
-            expected = reader.facts.frames
-        with progress(max(expected, 2), "frames") as advance:
-            count = segment_video(
-                segmenter,
-                source,
-                label_set,
-                out,
-                background=mode,
-                smooth=smooth,
-                on_frame=lambda _: advance(),
-            )
+            expected = min(reader.facts.frames or sys.maxsize, frames or sys.maxsize)
+            with progress(2 if expected == sys.maxsize else max(expected, 2), "frames") as advance:
+                count = segment_video(
+                    segmenter,
+                    reader,
+                    label_set,
+                    out,
+                    background=mode,
+                    smooth=smooth,
+                    frames=frames,
+                    on_frame=lambda _: advance(),
+                )
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        complain(reason(source, error))
+        complain(reason(Path(source), error))
         raise typer.Exit(FAILED) from error
-    echo_json({"video": str(source), "frames": count, "out": str(out)})
+    echo_json({"video": source, "frames": count, "out": str(out)})

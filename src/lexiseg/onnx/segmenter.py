@@ -1,5 +1,6 @@
 """OnnxSegmenter: a picture and labels in, a Segmentation out; ONNX Runtime instead of torch."""
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -40,6 +41,7 @@ class OnnxSegmenter:
     Calls from several threads at once are allowed.
 
     Attributes:
+        folder: of the export.
         description: of the model.
         templates: the sentences into which labels are put.
         max_pixels: larger pictures are refused.
@@ -63,11 +65,11 @@ class OnnxSegmenter:
             max_pixels: larger pictures are refused, files before they are decoded.
 
         Raises:
-            ValueError: the folder holds no export.
+            ValueError: the folder holds no export, or a damaged one.
             ImportError: onnxruntime is not installed.
         """
         runtime = need("onnxruntime", extra="onnx", purpose="An exported model")
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         self.description = Description.read(folder)
         self.templates = _templates(self.description, templates)
         self.max_pixels = max_pixels
@@ -99,8 +101,17 @@ class OnnxSegmenter:
         *,
         background: BackgroundLike | Background = None,
         scores: bool = False,
+        batch_size: int = 1,
     ) -> Iterator[Segmentation]:
-        """Segment pictures one after the other, as they are asked for."""
+        """Segment pictures one after the other, as they are asked for.
+
+        Args:
+            images: of any size.
+            labels: as in a call.
+            background: as in a call.
+            scores: as in a call.
+            batch_size: as for :class:`lexiseg.Segmenter`, but the graphs take pictures one by one.
+        """
         label_set, mode = LabelSet.of(labels), Background.of(background)
         texts = self.encode_texts(build_prompts(mode.join(label_set), self.templates))
         for source in images:
@@ -156,6 +167,15 @@ class OnnxSegmenter:
             while len(self._texts) > _CACHED_LABEL_SETS:
                 self._texts.popitem(last=False)
         return texts
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all files of the export."""
+        digest = hashlib.sha256()
+        for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
 
     def forget(self) -> None:
         """Encode every label set anew at its next call."""
@@ -248,4 +268,8 @@ def _session(runtime: Any, folder: Path, name: str, threads: int | None) -> Any:
     options.log_severity_level = 3  # errors alone
     chosen = threads or int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
     options.intra_op_num_threads = chosen
-    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        why = str(error).splitlines()[0]
+        raise ValueError(f"{str(path)!r} is damaged ({why}); export the model again") from error
