@@ -8,13 +8,15 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import uvicorn
 
 from lexiseg.apps.server import Settings, create_app
+from lexiseg.apps.server.worker import Worker
 from tests.apps.server.conftest import Stub
 from tests.apps.server.test_refusals import ASKED
 
@@ -22,18 +24,36 @@ CLIENTS, REQUESTS, PLACES = 8, 25, 3
 
 
 class Slow(Stub):
-    """Takes a few milliseconds, and counts how many run at a time."""
+    """Takes a few milliseconds, and counts how many run at a time.
+
+    Attributes:
+        waits: of each request that got a place, how many batches ended while it waited.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.running, self.most = 0, 0
+        self.running, self.most, self.ended = 0, 0, 0
+        self.waits: list[int] = []
 
     def segment_many(self, images, labels, **options):  # type: ignore[no-untyped-def]
         self.running += 1
         self.most = max(self.most, self.running)
         time.sleep(0.005)
         self.running -= 1
+        self.ended += 1
         return super().segment_many(images, labels, **options)
+
+    def watch(self, worker: Worker) -> None:
+        """Notes the waits of what a worker is given."""
+        submit = worker.submit
+
+        def watched(run: Any, payload: Any, **options: Any) -> "Future[Any]":
+            before = self.ended
+            future = submit(run, payload, **options)
+            future.add_done_callback(lambda _: self.waits.append(self.ended - before))
+            return future
+
+        worker.submit = watched  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -41,6 +61,7 @@ def served() -> Iterator[tuple[str, Slow]]:
     """A server's address, and its model."""
     model = Slow()
     app = create_app(model, Settings(queue=PLACES))
+    model.watch(app.state.service.worker)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
@@ -75,12 +96,15 @@ def wait_until_ready(address: str) -> None:
     raise AssertionError(f"{address} did not get ready")
 
 
-def test_overload_is_refused_and_leaves_no_trace(served: tuple[str, Slow]) -> None:
-    address, model = served
+def check_overload(address: str, model: Slow, asked: Callable[[], bool]) -> Counter[int]:
+    """Many clients, each again and again as long as it is to be asked; how often came what."""
     wait_until_ready(address)
 
     def client(_: int) -> list[tuple[int, str | None]]:
-        return [ask(address) for _ in range(REQUESTS)]
+        answers = []
+        while asked():
+            answers.append(ask(address))
+        return answers
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = [answer for each in pool.map(client, range(CLIENTS)) for answer in each]
@@ -90,7 +114,16 @@ def test_overload_is_refused_and_leaves_no_trace(served: tuple[str, Slow]) -> No
     assert model.most == 1
     assert sum(count for _, count in model.batches) == statuses[200]
     assert max(count for _, count in model.batches) <= PLACES + 1
+    assert len(model.waits) == statuses[200]
+    assert max(model.waits) <= PLACES + 1  # the places before it, and itself
     assert ask(address) == (200, None)
+    return statuses
+
+
+def test_overload_is_refused_and_leaves_no_trace(served: tuple[str, Slow]) -> None:
+    count = iter(range(CLIENTS * REQUESTS))
+    statuses = check_overload(*served, lambda: next(count, None) is not None)
+    assert statuses.total() == CLIENTS * REQUESTS
 
 
 def test_a_client_that_sends_too_much_still_reads_why(served: tuple[str, Slow]) -> None:

@@ -280,7 +280,7 @@ def test_wrong_settings() -> None:
 
 
 def test_a_thousand_bad_requests_leave_nothing_behind(stub: Stub) -> None:
-    bodies = [
+    wrong = [
         json.dumps(each).encode()
         for each in (
             {},
@@ -290,12 +290,22 @@ def test_a_thousand_bad_requests_leave_nothing_behind(stub: Stub) -> None:
             as_json(SMALL, labels=["x" * 300]),
         )
     ] + [b"{" * 5000]
-    with TestClient(create_app(stub)) as client:
+    asked: list[tuple[str, str, bytes, dict[str, str], int]] = [
+        *(("POST", "/segment", body, JSON, 422) for body in wrong),
+        ("POST", "/refer", wrong[1], JSON, 422),
+        ("POST", "/segment", b" " * 300_000, JSON, 413),
+        ("POST", "/segment", b"x", {"Content-Type": "text/plain"}, 415),
+        ("POST", "/segment", b"--a", {"Content-Type": "multipart/form-data; boundary=a"}, 422),
+        ("GET", "/segment", b"", {}, 405),
+        ("GET", "/nothing" + "x" * 500, b"", {}, 404),
+    ]
+    with TestClient(create_app(stub, Settings(max_body=200_000))) as client:
 
         def ask(count: int) -> None:
             for number in range(count):
-                body = bodies[number % len(bodies)]
-                assert client.post("/segment", content=body, headers=JSON).status_code == 422
+                verb, path, body, headers, status = asked[number % len(asked)]
+                answer = client.request(verb, path, content=body, headers=headers)
+                assert answer.status_code == status
 
         ask(200)
         gc.collect()
@@ -304,4 +314,5 @@ def test_a_thousand_bad_requests_leave_nothing_behind(stub: Stub) -> None:
         gc.collect()
         assert psutil.Process().memory_info().rss < 1.05 * before
         assert threading.active_count() <= threads + 1
+        assert not stub.batches  # no model was asked
         assert client.post("/segment", json=ASKED).status_code == 200
