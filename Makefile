@@ -1,10 +1,12 @@
-# make demo: segment a photograph by words.   make test: every check.   Both set up .venv themselves.
+# make demo: segment a photograph by words.   make test: every check.   make docs: the site.
+# Each sets up .venv itself.
 PYTHON ?= python3
 VENV := .venv
+FUZZ_SECONDS ?= 180
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test slow lint docs mutations fuzz clean
 
 demo: $(VENV)/.core
 	$(BIN)/lexiseg segment examples/photos/truck.jpg \
@@ -12,6 +14,20 @@ demo: $(VENV)/.core
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m slow
+
+mutations: $(VENV)/.dev
+	$(BIN)/python -m tests.mutations
+
+fuzz: $(VENV)/.dev
+	$(PIP) atheris
+	$(BIN)/python tests/fuzz/pictures.py -max_total_time=$(FUZZ_SECONDS)
+	$(BIN)/python tests/fuzz/checkpoints.py -max_total_time=$(FUZZ_SECONDS)
+
+docs: $(VENV)/.dev
+	$(BIN)/zensical build --strict
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -30,4 +46,4 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) lexiseg_out
+	rm -rf $(VENV) lexiseg_out site .cache
