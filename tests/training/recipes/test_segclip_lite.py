@@ -71,7 +71,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def config(**changes: object) -> recipe.SegCLIPLiteTrainConfig:
-    plain = replace(recipe.SEGCLIP_LITE.config, steps=1, batch_size=4, crop=64, groups=3)
+    every = {"superpixels": 1.0, "hidden_patches": 1.0}  # the published losses, all of them
+    plain = replace(recipe.SEGCLIP_LITE.config, steps=1, batch_size=4, crop=64, groups=3, **every)
     return replace(plain, optim=OptimConfig(lr=1e-3, clip_norm=1.0), **changes)  # type: ignore
 
 
