@@ -1,4 +1,5 @@
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from lexiseg.images import ImageError, Preprocess, read_image, source_name
+from lexiseg.images import ImageError, Preprocess, read_image, read_label_map, source_name
 from lexiseg.pictures import read_bytes
 
 TRANSPOSED = {
@@ -240,6 +241,16 @@ def _read_or_refuse(data: bytes) -> None:
     assert message or (result is not None and result.ndim == 3 and result.dtype == np.uint8)
 
 
+def test_a_mask_whose_pixels_lie_at_a_fraction_is_damaged() -> None:
+    """Found by fuzzing: a TIFF's offset of a type that Pillow hands on as it is."""
+    data = encoded(Image.new("L", (7, 9)), "TIFF")
+    entries = [struct.pack("<HHI", 273, kind, 1) for kind in (3, 4, 5)]  # offset of the pixels
+    damaged = data.replace(entries[0], entries[2]).replace(entries[1], entries[2])
+    assert damaged != data
+    with pytest.raises(ImageError, match="is damaged"):
+        read_label_map(damaged)
+
+
 def test_source_name() -> None:
     assert source_name("a/b.jpg") == "a/b.jpg"
     assert source_name(Path("b.jpg")) == "b.jpg"
@@ -269,6 +280,13 @@ def test_preprocess_sizes_and_back(
     prepared = preprocess(picture(*size))
     assert tuple(prepared.shape[1:]) == expected
     assert preprocess.restore(prepared, size).shape == (3, *size)
+
+
+def test_each_channel_is_normalised_by_its_mean_and_then_its_deviation() -> None:
+    preprocess = Preprocess(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 8.0))
+    pixels = np.full((2, 3, 3), (20, 60, 110), dtype=np.uint8)
+    expected = torch.tensor([5.0, 10.0, 10.0]).view(3, 1, 1).expand(3, 2, 3)
+    torch.testing.assert_close(preprocess(pixels), expected)
 
 
 def test_padding_is_cropped_on_the_way_back() -> None:

@@ -160,6 +160,16 @@ def test_windows(painter: Any, flag: np.ndarray) -> None:
     np.testing.assert_array_equal(windows.label_map, whole.label_map)
 
 
+def test_a_score_that_reaches_the_threshold_is_enough(judge: Any, flag: np.ndarray) -> None:
+    segmenter = Segmenter(judge)
+    best = float(segmenter(flag, ["red"]).confidence.max())
+    there = segmenter(flag, ["red"], background=best).mask("red")
+    assert there[:, :10].all()
+    assert not there[:, 10:].any()
+    np.testing.assert_array_equal(segmenter.refer(flag, ["red"], background=best).masks[0], there)
+    assert not segmenter(flag, ["red"], background=best + 1e-6).mask("red").any()
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_many_are_as_one_by_one(painter: Any, batch_size: int) -> None:
     random = np.random.default_rng(3)

@@ -211,6 +211,15 @@ def test_loading_is_strict_and_all_or_nothing():
     assert_same(module.state_dict(), before)
 
 
+def test_whole_numbers_are_no_weights():
+    """Such as int8 whose scales got lost: a cast would load them without a word."""
+    module = torch.nn.Linear(2, 1)
+    state = {**module.state_dict(), "weight": torch.tensor([[100, -3]], dtype=torch.int8)}
+    with pytest.raises(ValueError, match=r"1 of another type: weight has torch\.int8 for torch"):
+        load_state(module, state)
+    load_state(module, {key: value.double() for key, value in module.state_dict().items()})
+
+
 def test_loading_renames_first():
     module = nn.Linear(2, 2)
     state = {f"module.{key}": value + 1 for key, value in module.state_dict().items()}

@@ -27,15 +27,19 @@ class BinaryFile(Protocol):
 PictureSource = str | os.PathLike[str] | bytes | BinaryFile | PILImage.Image | np.ndarray
 
 _EXIF_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: PILImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PILImage.Transpose.ROTATE_180,
-    4: PILImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PILImage.Transpose.TRANSPOSE,
-    6: PILImage.Transpose.ROTATE_270,
-    7: PILImage.Transpose.TRANSVERSE,
-    8: PILImage.Transpose.ROTATE_90,
+# Of each orientation, how the stored picture lies in the upright one (EXIF 2.3, 4.6.4): whether its
+# rows are columns, and the steps along its rows and columns.
+_STORED = {
+    1: (False, 1, 1),
+    2: (False, 1, -1),
+    3: (False, -1, -1),
+    4: (False, -1, 1),
+    5: (True, 1, 1),
+    6: (True, -1, 1),
+    7: (True, -1, -1),
+    8: (True, 1, -1),
 }
+_PIXELS_AT_ONCE = 1_000_000  # converted together, so that memory holds little beside the result
 _warning_filters = threading.Lock()
 
 
@@ -88,7 +92,7 @@ def read_label_map(source: str | os.PathLike[str] | bytes) -> UInt[np.ndarray, "
             )
         try:
             numbers = np.array(image)
-        except (OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # broken pixels make Pillow's decoders raise nearly anything
             raise ImageError(f"{name}: is damaged ({_one_line(error)})") from error
     if numbers.dtype in (np.uint8, np.bool_):
         return numbers.astype(np.uint8)
@@ -181,22 +185,30 @@ def _check_size(name: str, size: tuple[int, ...], max_pixels: int) -> None:
 def _decode(image: PILImage.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
     try:
         image.load()
-        orientation = _orientation(image)
-        if image.mode == "F" or image.mode.startswith("I"):
-            pixels = _array_to_rgb(_deep_grey(image))
-            image = PILImage.fromarray(pixels)
-        elif image.has_transparency_data:
-            overlay = image.convert("RGBA")
-            image = PILImage.new("RGBA", overlay.size, "white")
-            image.alpha_composite(overlay)
-        image = image.convert("RGB")
-        if orientation in _UPRIGHT:
-            image = image.transpose(_UPRIGHT[orientation])
-        return np.array(image)
+        is_turned, down, right = _STORED.get(_orientation(image), _STORED[1])
+        width, height = image.size
+        upright = np.empty((width, height, 3) if is_turned else (height, width, 3), dtype=np.uint8)
+        stored = (upright.swapaxes(0, 1) if is_turned else upright)[::down, ::right]
+        rows = max(1, _PIXELS_AT_ONCE // width)
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            stored[top:bottom] = _rgb(image.crop((0, top, width, bottom)))
+        return upright
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except Exception as error:  # broken pixels make Pillow's decoders raise nearly anything
         raise ImageError(f"{name}: is truncated or damaged ({_one_line(error)})") from error
+
+
+def _rgb(image: PILImage.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """Pixels as they are stored, transparency laid over white."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _array_to_rgb(_deep_grey(image))
+    if image.has_transparency_data:
+        overlay = image.convert("RGBA")
+        image = PILImage.new("RGBA", overlay.size, "white")
+        image.alpha_composite(overlay)
+    return np.asarray(image.convert("RGB"))
 
 
 def _orientation(image: PILImage.Image) -> int:

@@ -287,7 +287,8 @@ def load_state(
     """Load every tensor into its place; nothing is loaded unless all fits.
 
     Raises:
-        ValueError: keys are missing, unexpected or of another shape; the message lists them.
+        ValueError: keys are missing, unexpected, of another shape, or whole numbers in the place of
+            fractions; the message lists them.
     """
     renamed = state if rename is None else rename(state)
     own = module.state_dict()
@@ -300,6 +301,11 @@ def load_state(
         "missing": sorted(own.keys() - renamed.keys()),
         "unexpected": sorted(renamed.keys() - own.keys()),
         "of another shape": misshaped,
+        "of another type": [
+            f"{key} has {renamed[key].dtype} for {value.dtype}"
+            for key, value in own.items()
+            if key in renamed and renamed[key].is_floating_point() != value.is_floating_point()
+        ],
     }
     if any(problems.values()):
         raise ValueError(_report(type(module).__name__, problems))

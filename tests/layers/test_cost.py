@@ -2,8 +2,16 @@
 
 import torch
 
-from lexiseg.layers.cost import CostSkip
+from lexiseg.layers.cost import CostSkip, best_texts, cosine_cost
 from lexiseg.registry import builder_of
+
+
+def test_the_cost_is_the_cosine_however_long_a_patch_is():
+    patches = torch.tensor([[3.0, 0.0], [4.0, 0.1]]).view(1, 2, 1, 2)  # (3, 4) and (0, 0.1)
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-0.6, -0.8]])
+    expected = torch.tensor([[0.6, 0.0], [0.8, 1.0], [-1.0, -0.8]]).view(1, 3, 1, 2)
+    torch.testing.assert_close(cosine_cost(patches, texts), expected)
+    assert best_texts(expected[0], 2).tolist() == [0, 1]
 
 
 def test_the_raw_cost_is_added_on_the_grid_of_the_logits():

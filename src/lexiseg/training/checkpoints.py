@@ -193,8 +193,9 @@ def _place(out: Path, step: int) -> Path:
 def _save_state(state: Mapping[str, Any], path: Path) -> None:
     try:
         torch.save(dict(state), path)
-    except RuntimeError as error:  # what torch makes of a full disk
-        raise OSError(str(error).splitlines()[0]) from error
+    except RuntimeError as error:  # what torch makes of a full disk, without a word of it
+        left = shutil.disk_usage(path.parent).free / 1e6
+        raise OSError(f"{str(error).splitlines()[0]}; {left:.1f} MB are left there") from error
 
 
 def _remove(folder: Path) -> None:

@@ -60,12 +60,15 @@ class DeepLabTeacher(nn.Module):
         """The teacher in an ``.npz`` file.
 
         Raises:
-            ValueError: there is no such file.
+            ValueError: there is no such file, or it is damaged.
         """
         if not path.is_file():
             raise ValueError(f"{path} is missing: the recipe's teacher")
-        with np.load(path) as file:
-            return cls({name: torch.from_numpy(file[name]) for name in file.files})
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                return cls({name: torch.from_numpy(file[name]) for name in file.files})
+        except Exception as error:  # numpy lets through whatever a damaged file brings about
+            raise ValueError(f"{path} is damaged ({error}); get the teacher again") from error
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 21 h w"]:

@@ -72,7 +72,7 @@ def test_a_file_of_another_variant_is_told(tiny: CRIS) -> None:
         lexiseg.create_model("tiny", weights=state)
 
 
-@pytest.mark.parametrize("name", list(WEIGHTS))
+@pytest.mark.parametrize("name", [n for n in WEIGHTS if not n.startswith("cris_lite")])
 def test_records(name: str) -> None:
     assert name in lexiseg.list_models(pretrained=True)
     with pytest.raises(ValueError, match="take them from https://github.com/DerrickWang005/CRIS"):

@@ -131,3 +131,12 @@ def test_masks_are_the_map_in_parts_and_points_their_highest_cells() -> None:
 
 def test_half_precision() -> None:
     assert pseudo_prompts(random_maps(torch.bfloat16)).valid.any()
+
+
+def test_a_cell_between_two_centres_goes_to_the_first() -> None:
+    correlation = torch.full((1, 1, 2, 5), -20.0)
+    correlation[0, 0, 0, :3] = torch.tensor([5.0, 4.9, 5.0])  # the middle one is as near to both
+    found = pseudo_prompts(correlation, clusters=2)
+    assert found.points[0, 0].tolist() == [[0, 0], [2, 0]]
+    assert found.masks[0, 0, :, 0].int().tolist() == [[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+    assert not found.masks[0, 0, :, 1].any()

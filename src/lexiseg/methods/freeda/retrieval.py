@@ -196,10 +196,14 @@ class NumpyPrototypes:
         """The prototypes of some rows."""
         names = [self.names[row] for row in rows.tolist()]
         try:
-            tables = [np.load(self.folder / name, allow_pickle=False) for name in names]
-            return torch.from_numpy(np.stack([table.reshape(-1) for table in tables])).float()
-        except (OSError, ValueError, EOFError) as error:
+            return torch.from_numpy(np.stack([_row(self.folder / name) for name in names])).float()
+        except Exception as error:  # numpy lets through whatever a damaged file brings about
             raise BankError(f"a prototype in {str(self.folder)!r} is damaged: {error}") from error
+
+
+def _row(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return np.asarray(np.load(file, allow_pickle=False)).reshape(-1)
 
 
 class Retrieval:
