@@ -42,7 +42,7 @@ MUTATIONS = (
     # pictures, and the way back
     Mutation(
         "EXIF orientations 6 and 8 exchanged",
-        "pictures.py",
+        "pictures/reading.py",
         "6: (True, -1, 1)",
         "6: (True, 1, -1)",
         ("test_images.py",),
@@ -63,7 +63,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the limit of pixels off by a row",
-        "pictures.py",
+        "pictures/reading.py",
         "if width * height > max_pixels:",
         "if width * (height - 1) > max_pixels:",
         ("test_images.py",),
@@ -92,10 +92,10 @@ MUTATIONS = (
     ),
     Mutation(
         "tiles of a large picture with the weights of the wrong side",
-        "large.py",
+        "jobs/large.py",
         "weights[-shared:] = 1 - (np.arange(shared, dtype=np.float32) + 0.5) / shared",
         "weights[-shared:] = (np.arange(shared, dtype=np.float32) + 0.5) / shared",
-        ("test_large.py",),
+        ("jobs/test_large.py",),
     ),
     # from scores to labels
     Mutation(

@@ -86,7 +86,7 @@ def make_captions(root: Path) -> None:
 
 def make_video(path: Path) -> None:
     """Three frames of one of the demo photographs."""
-    from lexiseg.video import VideoWriter
+    from lexiseg.jobs.video import VideoWriter
 
     photo = Image.open(ROOT / "examples" / "photos" / "airplane.jpg").resize((160, 120))
     with VideoWriter(path, (120, 160), Fraction(10)) as writer:

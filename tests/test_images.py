@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from lexiseg.images import ImageError, Preprocess, read_image, read_label_map, source_name
-from lexiseg.pictures import read_bytes
+from lexiseg.pictures.reading import read_bytes
 
 TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

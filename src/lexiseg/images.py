@@ -9,12 +9,12 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lexiseg.pictures import MAX_PIXELS as MAX_PIXELS
-from lexiseg.pictures import ImageError as ImageError
-from lexiseg.pictures import PictureSource, read_picture
-from lexiseg.pictures import read_label_map as read_label_map
-from lexiseg.pictures import source_name as source_name
-from lexiseg.preparation import Preparation
+from lexiseg.pictures.preparation import Preparation
+from lexiseg.pictures.reading import MAX_PIXELS as MAX_PIXELS
+from lexiseg.pictures.reading import ImageError as ImageError
+from lexiseg.pictures.reading import PictureSource, read_picture
+from lexiseg.pictures.reading import read_label_map as read_label_map
+from lexiseg.pictures.reading import source_name as source_name
 
 ImageSource = PictureSource | Tensor
 
@@ -23,8 +23,8 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> UInt8[np
     """The picture as upright RGB: EXIF orientation applied, transparency laid over white.
 
     Args:
-        source: as for :func:`lexiseg.pictures.read_picture`; or a tensor of H x W, H x W x 3 or
-            3 x H x W (which is how 3 x H x 3 is read), of the same numbers as an array.
+        source: as for :func:`lexiseg.pictures.reading.read_picture`; or a tensor of H x W,
+            H x W x 3 or 3 x H x W (which is how 3 x H x 3 is read), of an array's numbers.
         max_pixels: a larger picture is refused, a file before it is decoded.
 
     Raises:

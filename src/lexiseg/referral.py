@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from lexiseg import plot
-from lexiseg.outlines import area_of, box_of, outlines
+from lexiseg.outputs.outlines import area_of, box_of, outlines
 from lexiseg.result import write_atomically
 
 

@@ -12,8 +12,8 @@ import atheris
 import numpy as np
 from PIL import Image
 
-with atheris.instrument_imports(include=["lexiseg.pictures"]):
-    from lexiseg.pictures import ImageError, read_label_map, read_picture
+with atheris.instrument_imports(include=["lexiseg.pictures.reading"]):
+    from lexiseg.pictures.reading import ImageError, read_label_map, read_picture
 
 SEEDS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MOST_PIXELS = 100_000

@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from lexiseg.apps.cli import app
+from lexiseg.jobs.video import VideoReader, VideoWriter
 from lexiseg.onnx import OnnxSegmenter
-from lexiseg.video import VideoReader, VideoWriter
 
 WORDS = ["--labels", "red, green", "--json"]
 

@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 
 from lexiseg import Segmenter
 from lexiseg.apps.cli import app
-from lexiseg.conversion import convert
 from lexiseg.evaluation.journal import Journal
 from lexiseg.id_maps import write_ids
+from lexiseg.jobs.video import VideoWriter
 from lexiseg.methods.freeda.bank import BankKind, Record, write_bank
 from lexiseg.outputs import FORMATS
+from lexiseg.tools.conversion import convert
 from lexiseg.training.checkpoints import checkpoints_of, write_checkpoint
-from lexiseg.video import VideoWriter
 from lexiseg.weights import Weights, cached_path, fetch, save_weights
 from tests.conftest import Judge, Painter
 from tests.trust.conftest import noise

@@ -12,9 +12,7 @@ import torch
 from typer.testing import Result
 
 from lexiseg import create_model, registry
-from lexiseg.conversion import convert
 from lexiseg.data.captions.shards import _read_index
-from lexiseg.doctor import weights_state
 from lexiseg.encoders.checkpoints import load_clip
 from lexiseg.encoders.dinov2_checkpoints import load_dinov2
 from lexiseg.encoders.sam_checkpoints import load_sam
@@ -24,6 +22,8 @@ from lexiseg.methods.freeda.retrieval import NumpyPrototypes
 from lexiseg.onnx import OnnxSegmenter
 from lexiseg.onnx.description import Description
 from lexiseg.segmenter import Segmenter
+from lexiseg.tools.conversion import convert
+from lexiseg.tools.doctor import weights_state
 from lexiseg.training.checkpoints import Checkpoint
 from lexiseg.training.teachers import DeepLabTeacher
 from lexiseg.weights import (

@@ -18,8 +18,8 @@ from typer.testing import Result
 from lexiseg import Segmenter
 from lexiseg.apps.server import create_app
 from lexiseg.images import ImageError, read_image
-from lexiseg.strips import open_strips
-from lexiseg.video import VideoReader
+from lexiseg.jobs.video import VideoReader
+from lexiseg.pictures.strips import open_strips
 from tests.conftest import Painter
 from tests.trust.conftest import in_one_line
 

@@ -20,7 +20,7 @@ from lexiseg.apps.server.service import Service
 from lexiseg.data.datasets import open_dataset
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.images import read_label_map
-from lexiseg.large import segment_large
+from lexiseg.jobs.large import segment_large
 from tests.conftest import Painter
 
 ORIENTATION = 0x0112

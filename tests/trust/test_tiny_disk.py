@@ -74,7 +74,7 @@ import sys, tempfile
 import numpy as np
 from PIL import Image
 from lexiseg import Segmenter
-from lexiseg.large import segment_large
+from lexiseg.jobs.large import segment_large
 from tests.conftest import Painter
 
 tempfile.tempdir = sys.argv[1]

@@ -38,7 +38,7 @@ def convert(
     `lexiseg segment --model OUT.safetensors` and `Segmenter.from_pretrained` load the file.
     Exit codes: 0 done, 1 the file cannot be read or its keys do not fit, 2 wrong use.
     """
-    from lexiseg.conversion import convert as write
+    from lexiseg.tools.conversion import convert as write
     from lexiseg.weights import UnsafeCheckpointError
 
     source: Any = _parts(checkpoint) if "=" in checkpoint[0] else checkpoint[0]

@@ -16,7 +16,7 @@ def doctor(
 
     Nothing is downloaded. Exit code: 0.
     """
-    from lexiseg.doctor import diagnose
+    from lexiseg.tools.doctor import diagnose
 
     found = diagnose()
     if as_json:

@@ -140,7 +140,7 @@ def segment(
             show=show,
         )
         raise typer.Exit(0 if complete else FAILED)
-    from lexiseg.large import segment_photo
+    from lexiseg.jobs.large import segment_photo
 
     files, failed = once(photos), False
     names = output_names(files, out, formats=chosen, labels=label_set.labels)

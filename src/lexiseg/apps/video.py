@@ -66,7 +66,7 @@ def video(
         raise typer.Exit(FAILED) from error
     segmenter = load_segmenter(model)
     make_folder(out.parent)
-    from lexiseg.video import VideoReader, segment_video
+    from lexiseg.jobs.video import VideoReader, segment_video
 
     try:
         with VideoReader(source) as reader:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from lexiseg import outputs
-from lexiseg.contest import AnySegmenter
 from lexiseg.images import ImageError, read_image
+from lexiseg.jobs.contest import AnySegmenter
+from lexiseg.jobs.large import segment_photo, tile_side
 from lexiseg.jobs.manifest import Manifest
 from lexiseg.jobs.photos import Task
-from lexiseg.large import segment_photo, tile_side
 from lexiseg.prompts import Background, LabelSet
 from lexiseg.result import Segmentation, write_atomically
 
@@ -51,7 +51,7 @@ class Work:
         labels: what is looked for.
         background: when a pixel has no label.
         formats: what is written, the table among it.
-        tile: larger pictures go in tiles of this side; None: as :mod:`lexiseg.large` has it.
+        tile: larger pictures go in tiles of this side; None: as :mod:`lexiseg.jobs.large` has it.
         explain: a folder for pictures of what the model saw, one in it for each photo; or None.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from lexiseg.preparation import Preparation
+from lexiseg.pictures.preparation import Preparation
 
 _SMALLEST_LENGTH = 1e-12  # below it a direction counts as none, as in torch
 

@@ -130,6 +130,7 @@ class OpenClassAggregation(nn.Module):
         *,
         pooling: int = 1,
         class_chunk: int | None = None,
+        reuse: bool = False,
     ) -> Maps:
         """Refined maps; each text reads all others at its own cell."""
         own = self.aggregation

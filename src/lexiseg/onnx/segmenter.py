@@ -16,8 +16,14 @@ from lexiseg.encoders.byte_pairs import token_rows
 from lexiseg.encoders.wordpiece import bert_wordpiece
 from lexiseg.onnx import arrays
 from lexiseg.onnx.description import Description
-from lexiseg.pictures import MAX_PIXELS, ImageError, PictureSource, read_picture, source_name
-from lexiseg.preparation import Preparation
+from lexiseg.pictures.preparation import Preparation
+from lexiseg.pictures.reading import (
+    MAX_PIXELS,
+    ImageError,
+    PictureSource,
+    read_picture,
+    source_name,
+)
 from lexiseg.prompts import (
     Background,
     BackgroundLike,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from lexiseg.outlines import area_of, box_of, parts
 from lexiseg.outputs.base import Segmented, json_bytes, summary
+from lexiseg.outputs.outlines import area_of, box_of, parts
 
 
 def coco_regions(result: Segmented) -> bytes:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from lexiseg.outlines import Part, Point, area_of, parts
 from lexiseg.outputs.base import Segmented, Transform, json_bytes
+from lexiseg.outputs.outlines import Part, Point, area_of, parts
 
 Ring = list[list[float | int]]
 _PIXELS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -1,7 +1,7 @@
 """YOLO's segmentation text: a line a polygon, ``class x1 y1 x2 y2 ...`` as parts of the sides."""
 
-from lexiseg.outlines import parts
 from lexiseg.outputs.base import Segmented
+from lexiseg.outputs.outlines import parts
 
 
 def yolo(result: Segmented) -> bytes:

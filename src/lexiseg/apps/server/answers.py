@@ -20,8 +20,8 @@ from lexiseg.apps.server.schema import (
     RunLengths,
     SegmentAnswer,
 )
-from lexiseg.outlines import box_of
 from lexiseg.outputs.coco import coco_regions
+from lexiseg.outputs.outlines import box_of
 from lexiseg.outputs.pictures import label_png
 from lexiseg.referral import Referral
 from lexiseg.result import Segmentation

@@ -31,7 +31,7 @@ from lexiseg.apps.server.schema import (
 )
 from lexiseg.apps.server.service import Service
 from lexiseg.apps.server.settings import Refusal, Settings
-from lexiseg.pictures import ImageError
+from lexiseg.pictures.reading import ImageError
 
 STOP_SECONDS = 10.0
 _REFUSALS: dict[int | str, dict[str, Any]] = {

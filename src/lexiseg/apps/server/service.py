@@ -10,7 +10,7 @@ from typing import Any
 from lexiseg.apps.server.metrics import Metrics
 from lexiseg.apps.server.settings import Refusal, Settings
 from lexiseg.apps.server.worker import Worker
-from lexiseg.pictures import MAX_PIXELS, ImageError, read_picture
+from lexiseg.pictures.reading import MAX_PIXELS, ImageError, read_picture
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike, check_name
 from lexiseg.registry import unknown
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import lexiseg.methods
-from lexiseg import doctor, registry
+from lexiseg import registry
+from lexiseg.tools import doctor
 from lexiseg.weights import Weights, cached_path
 from tests.conftest import Painter
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from lexiseg.data.masks import RunLengths
-from lexiseg.outlines import area_of, box_of, outlines, parts
+from lexiseg.outputs.outlines import area_of, box_of, outlines, parts
 
 
 def painted(found, size):

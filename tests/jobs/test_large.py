@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from lexiseg import strips
 from lexiseg.images import ImageError, Preprocess
-from lexiseg.large import segment_large, segment_photo, spans, tile_side
+from lexiseg.jobs.large import segment_large, segment_photo, spans, tile_side
 from lexiseg.methods.base import Protocol
+from lexiseg.pictures import strips
+from lexiseg.pictures.strips import VipsStrips, WholePicture, open_strips
 from lexiseg.segmenter import Segmenter
-from lexiseg.strips import VipsStrips, WholePicture, open_strips
 from tests.conftest import Judge, Painter
 
 
@@ -103,7 +103,7 @@ def test_what_goes_in_tiles(picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     assert tile_side(picture, 211) is None
     assert tile_side(picture, 210) == 210
     assert tile_side(tmp_path / "missing.png", 5) is None
-    monkeypatch.setattr("lexiseg.large.MAX_PIXELS", 150 * 211 - 1)
+    monkeypatch.setattr("lexiseg.jobs.large.MAX_PIXELS", 150 * 211 - 1)
     assert tile_side(picture, None) == 1024
     segmenter = Segmenter(Painter(), max_pixels=1000)
     with pytest.raises(ImageError, match="the limit is 0.001"):

@@ -1,6 +1,6 @@
 """Large pictures: tiles of them segmented by themselves, scores blended where tiles overlap.
 
-rows of the file (strips.py) -> a row of tiles -> scores, faded in and out over the overlap
+rows of the file (pictures/strips.py) -> a row of tiles -> scores, faded in and out over the overlap
 -> label map and confidence on disk. In memory are one row of tiles of the picture, the scores of
 one tile, and of the row of tiles above those in the overlap, on disk too.
 """
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from lexiseg.contest import AnySegmenter, Contest
 from lexiseg.images import MAX_PIXELS
+from lexiseg.jobs.contest import AnySegmenter, Contest
+from lexiseg.pictures.strips import Strips, open_strips, picture_size
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
 from lexiseg.result import Segmentation, none_index
-from lexiseg.strips import Strips, open_strips, picture_size
 
 TILE = 1024
 Span = tuple[int, int]  # from, to

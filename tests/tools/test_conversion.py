@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lexiseg import registry
-from lexiseg.conversion import convert
 from lexiseg.encoders.checkpoints import to_openai
 from lexiseg.encoders.clip import build_clip
 from lexiseg.methods.base import SegmentationModel
@@ -15,6 +14,7 @@ from lexiseg.methods.catseg.checkpoints import to_published as to_catseg
 from lexiseg.methods.cris.checkpoints import to_published as to_cris
 from lexiseg.registry import create_model
 from lexiseg.segmenter import Segmenter
+from lexiseg.tools.conversion import convert
 from lexiseg.weights import UnsafeCheckpointError, read_metadata, save_weights
 from tests.methods import contract
 from tests.methods.escnet.test_checkpoints import clip_file, sam_file

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lexiseg._extras import need
-from lexiseg.images import ImageError, read_image
-from lexiseg.pictures import open_quietly
+from lexiseg.pictures.reading import ImageError, open_quietly, read_picture
 
 _EXIF_ORIENTATION = 0x0112
 _IN_ROWS = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -93,7 +92,7 @@ def open_strips(path: str | os.PathLike[str], *, max_pixels: int) -> Strips:
     path = Path(path)
     size, in_rows = _header(path)
     if size is None or size[0] * size[1] > max_pixels or not in_rows:
-        return WholePicture(read_image(path, max_pixels=max_pixels))
+        return WholePicture(read_picture(path, max_pixels=max_pixels))
     return VipsStrips(path)
 
 
@@ -103,7 +102,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 
 def _header(path: Path) -> tuple[tuple[int, int] | None, bool]:
-    """The size, and whether the file can be read by rows; ``read_image`` tells what is wrong."""
+    """The size, and whether the file can be read by rows; ``read_picture`` tells what is wrong."""
     try:
         with path.open("rb") as file, open_quietly(file) as image:
             plain = image.mode == "RGB" and not image.has_transparency_data

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lexiseg import plot
-from lexiseg._frames import VideoFacts as VideoFacts
-from lexiseg._frames import VideoReader as VideoReader
-from lexiseg._frames import VideoWriter as VideoWriter
-from lexiseg.contest import AnySegmenter, Contest
 from lexiseg.images import ImageError
+from lexiseg.jobs.contest import AnySegmenter, Contest
+from lexiseg.jobs.frames import VideoFacts as VideoFacts
+from lexiseg.jobs.frames import VideoReader as VideoReader
+from lexiseg.jobs.frames import VideoWriter as VideoWriter
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
 from lexiseg.result import Segmentation
 

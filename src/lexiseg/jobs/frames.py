@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lexiseg._extras import need
-from lexiseg.pictures import ImageError
+from lexiseg.pictures.reading import ImageError
 
 _PURPOSE = "video"
 _CODECS = ("libx264", "h264", "mpeg4")  # the first that is there

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from lexiseg.apps.cli import app
 from lexiseg.images import ImageError
+from lexiseg.jobs.video import VideoReader, VideoWriter, segment_frames, segment_video
 from lexiseg.segmenter import Segmenter
-from lexiseg.video import VideoReader, VideoWriter, segment_frames, segment_video
 from tests.conftest import Painter
 
 

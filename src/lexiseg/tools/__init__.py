@@ -1,0 +1,1 @@
+"""What looks after models: their checkpoints, what they lack, what they cost."""
