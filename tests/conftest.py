@@ -17,7 +17,7 @@ import lexiseg.methods
 from lexiseg import registry
 from lexiseg.images import Preprocess
 from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts, Tiling
-from lexiseg.weights import Weights, save_weights
+from lexiseg.weights import CACHE_VARIABLE, Weights, save_weights
 
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")
@@ -63,6 +63,14 @@ def _colour(name: str) -> list[float]:
         return [float(c) for c in RGB[name]]
     chance = np.random.default_rng(list(name.encode()))
     return (chance.random(3) / 2).tolist()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests compute out of the user's cache folder, and his out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -26,6 +26,7 @@ from lexiseg.prompts import (
 )
 from lexiseg.referral import Referral
 from lexiseg.result import Segmentation, none_index
+from lexiseg.text_cache import encode_once
 from lexiseg.tiling import activate, sliding_scores
 from lexiseg.weights import read_metadata
 
@@ -319,7 +320,7 @@ class Segmenter:
         key = (_weights_state(self.model), tuple(tuple(each) for each in prompts))
         with self._cache_lock:
             if key not in self._cache:
-                self._cache[key] = self.model.encode_texts(prompts)
+                self._cache[key] = encode_once(self.model, prompts)
             self._cache.move_to_end(key)
             held = sum(len(each) for _, cached in self._cache for each in cached)
             while held > _CACHED_PROMPTS and len(self._cache) > 1:
