@@ -15,6 +15,7 @@ from lexiseg import hub, registry
 from lexiseg.explanation import ExplainedView, Explanation
 from lexiseg.images import MAX_PIXELS, ImageError, ImageSource, read_image, source_name
 from lexiseg.methods.base import Protocol, SegmentationModel, Texts, View
+from lexiseg.onnx import OnnxSegmenter
 from lexiseg.prompts import (
     Background,
     BackgroundLike,
@@ -111,6 +112,25 @@ class Segmenter:
         else:
             model = registry.create_model(registry.pretrained_name(name))
         return cls(model, protocol=protocol, device=device)
+
+    @staticmethod
+    def from_onnx(
+        folder: str | os.PathLike[str], *, templates: str | Sequence[str] | None = None
+    ) -> OnnxSegmenter:
+        """What ``lexiseg export`` wrote, run by ONNX Runtime.
+
+        It is called as a Segmenter is. Where torch must not even be imported, take
+        :class:`lexiseg.onnx.OnnxSegmenter` itself.
+
+        Args:
+            folder: of the export.
+            templates: as in the constructor.
+
+        Raises:
+            ValueError: the folder holds no export, or a damaged one.
+            ImportError: onnxruntime is not installed.
+        """
+        return OnnxSegmenter(folder, templates=templates)
 
     def __call__(
         self,

@@ -52,6 +52,14 @@ def test_another_set_of_labels_is_another_answer(exported: Path) -> None:
     np.testing.assert_allclose(first.scores, turned.scores[::-1], atol=1e-5)
 
 
+def test_a_segmenter_opens_it(exported: Path) -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    opened = Segmenter.from_onnx(exported, templates="a {}")
+    assert opened.templates == ("a {}",)
+    expected = OnnxSegmenter(exported, templates="a {}")(picture, "dog, grass")
+    np.testing.assert_array_equal(opened(picture, "dog, grass").label_map, expected.label_map)
+
+
 def test_torch_is_not_loaded(exported: Path, tmp_path: Path) -> None:
     code = f"""
 import sys
