@@ -1,5 +1,4 @@
 import multiprocessing
-import sys
 
 import numpy as np
 import pytest
@@ -90,12 +89,6 @@ def test_parameters_out_of_range_are_refused(image, tmp_path, wrong):
         superpixels(image, **wrong)
     with pytest.raises(ValueError, match="scale is above 0"):
         SuperpixelCache(tmp_path, **wrong)
-
-
-def test_without_scikit_image_the_extra_is_named(image, monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
-    with pytest.raises(ImportError, match=r'pip install "lexiseg\[train\]"'):
-        superpixels(image)
 
 
 def test_the_same_image_is_computed_once(image, computed, tmp_path):

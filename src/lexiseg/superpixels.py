@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Int64, UInt8, UInt16
 
-from lexiseg._extras import need
 from lexiseg.id_maps import read_ids, write_ids
 
 LARGEST_ID = 65535
@@ -40,12 +39,12 @@ def superpixels(
         min_size: smaller superpixels are merged with a neighbour, in pixels.
 
     Raises:
-        ImportError: scikit-image is not installed.
         ValueError: a parameter is out of its range, or there are too many superpixels to number.
     """
     _check_parameters(scale, sigma, min_size)
-    segmentation = need("skimage.segmentation", extra="train", purpose="computing superpixels")
-    ids = segmentation.felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size)
+    from skimage.segmentation import felzenszwalb  # takes a while to import
+
+    ids = felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size)
     if ids.max() > LARGEST_ID:
         raise ValueError(
             f"the image of {ids.shape} has {ids.max() + 1} superpixels; at most {LARGEST_ID + 1} "

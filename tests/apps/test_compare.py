@@ -84,3 +84,18 @@ def test_a_model_that_fails_leaves_the_others(
     assert "model 'judge.tests'" in result.stderr
     assert [json.loads(line)["model"] for line in result.stdout.splitlines()] == ["painter.tests"]
     assert Painter.forward is not Judge.forward
+
+
+def test_a_model_that_lacks_a_package_is_told_and_the_others_go_on(
+    run: Callable[..., Result], flag_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(self: object, prompts: object) -> None:
+        raise ImportError('a search needs faiss: pip install "lexiseg[freeda]"')
+
+    monkeypatch.setattr(Judge, "encode_texts", lacks)
+    command = ["compare", str(flag_file), "--labels", "red, green", "--models", "judge,painter"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert 'pip install "lexiseg[freeda]"' in result.stderr
+    assert isinstance(result.exception, SystemExit)
+    assert "painter" in result.stdout

@@ -73,7 +73,7 @@ def compare(
                 if end.exit_code == MISUSE:
                     raise
                 failed = True
-            except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
                 complain(f"model {name!r}: {reason(photo, error)}")
                 failed = True
             advance()

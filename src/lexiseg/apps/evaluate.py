@@ -113,7 +113,7 @@ def _try(
     try:
         evaluation = prepare_evaluation(segmenter, dataset, **choices)
         return _score(model, evaluation, out, part, workers)
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         complain(f"{model}: {error}")
     if _RANK in os.environ:  # the other processes must not wait for this one
         raise typer.Exit(FAILED)

@@ -72,7 +72,7 @@ def refer(
             warnings.filterwarnings("ignore", module="PIL")
             result = segmenter.refer(photo, tidy, background=mode)
             written = result.save(out, name)
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         complain(reason(photo, error))
         raise typer.Exit(FAILED) from error
     _show(result, {kind: str(path) for kind, path in written.items()}, as_json)

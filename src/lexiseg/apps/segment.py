@@ -157,7 +157,7 @@ def segment(
                     written["explain"] = explain / names[file]
                     segmenter.explain(file, label_set).save(written["explain"])
                 report = partial(show, str(file), result.table(), written)
-            except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
                 report, failed = partial(complain, reason(file, error)), True
             advance(report)
     raise typer.Exit(FAILED if failed else 0)

@@ -72,7 +72,7 @@ def demo(
     It works offline and is for this machine alone; for others, `lexiseg serve --demo` takes a key.
     Exit codes: 1 it failed, 2 wrong use.
     """
-    uvicorn = _server_packages()
+    uvicorn = _server_packages("demo")
     _page_packages()
     from lexiseg.apps.server import create_app
 
@@ -118,14 +118,14 @@ def run(uvicorn: Any, app: Any, host: str, port: int) -> None:
     )
 
 
-def _server_packages() -> Any:
+def _server_packages(extra: str = "serve") -> Any:
     """Uvicorn, if all that a server needs is installed."""
     from lexiseg._extras import need
 
     try:
         for package in ("fastapi", "prometheus_client", "python_multipart"):
-            need(package, extra="serve", purpose="the server")
-        return need("uvicorn", extra="serve", purpose="the server")
+            need(package, extra=extra, purpose="the server")
+        return need("uvicorn", extra=extra, purpose="the server")
     except ImportError as error:
         complain(str(error))
         raise typer.Exit(FAILED) from error

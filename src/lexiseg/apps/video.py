@@ -82,7 +82,7 @@ def video(
                     frames=frames,
                     on_frame=lambda _: advance(),
                 )
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         complain(reason(Path(source), error))
         raise typer.Exit(FAILED) from error
     echo_json({"video": source, "frames": count, "out": str(out)})
