@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse
 from gradio_client.utils import is_http_url_like
 
 from lexiseg.apps.results import legend, shrunk, tinted, told
-from lexiseg.apps.server.service import Service
+from lexiseg.apps.server.service import Service, reads_sentences
 from lexiseg.apps.server.settings import Refusal
 from lexiseg.referral import Referral
 from lexiseg.result import Segmentation
@@ -241,9 +241,9 @@ def _photo(path: str | None) -> bytes:
 
 def _reading(segmenter: Any) -> str:
     """What happens to a sentence."""
-    if not hasattr(segmenter, "refer"):
-        return _NOT_TAKEN
-    return _AS_LABEL if segmenter.model.exclusive else _READ
+    if reads_sentences(segmenter):
+        return _READ
+    return _AS_LABEL if hasattr(segmenter, "refer") else _NOT_TAKEN
 
 
 def _chosen(model: str, other: str) -> list[str]:

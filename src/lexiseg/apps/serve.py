@@ -20,7 +20,8 @@ def serve(
         typer.Option(
             "--model",
             help="Name of a model, ARCH=FILE, FILE.safetensors or hf:OWNER/NAME; repeatable, the "
-            "first answers where a request names none.  [default: catseg_lite, cris_lite]",
+            "first answers where a request names none; /refer has the first that reads sentences.  "
+            "[default: catseg_lite, cris_lite]",
         ),
     ] = None,
     host: Annotated[

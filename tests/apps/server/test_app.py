@@ -93,6 +93,15 @@ def test_expressions_each_have_a_mask(client: TestClient, picture: bytes) -> Non
     np.testing.assert_array_equal(coco_mask.decode(runs[1]["segmentation"]) == 1, GREEN)
 
 
+def test_sentences_go_to_the_first_model_that_reads_them(
+    client: TestClient, picture: bytes
+) -> None:
+    answer = client.post("/refer", json=as_json(picture, expressions=["red"])).json()
+    assert answer["model"] == "judge"
+    answer = client.post("/segment", json=as_json(picture, labels=["red", "blue"])).json()
+    assert answer["model"] == "painter"
+
+
 def test_one_expression_may_be_a_picture(client: TestClient, picture: bytes) -> None:
     png = {"Accept": "image/png"}
     asked = as_json(picture, expressions=["red"], model="judge")

@@ -102,6 +102,9 @@ class Service:
         model: str | None,
     ) -> "tuple[str, Future[Any]]":
         """The model's name, and a Referral to come."""
+        if model is None:  # the first that reads sentences, rather than take them for labels
+            readers = (name for name, each in self.segmenters.items() if reads_sentences(each))
+            model = next(readers, None)
         name, segmenter = self.segmenter(model)
         if not hasattr(segmenter, "refer"):
             raise Refusal(422, "unknown_model", f"model {name!r} takes labels, not expressions")
@@ -166,3 +169,8 @@ def _each(
     readable = [each for each in answers if not isinstance(each, ImageError)]
     results = run(readable) if readable else iter(())
     return [each if isinstance(each, ImageError) else next(results) for each in answers]
+
+
+def reads_sentences(segmenter: Any) -> bool:
+    """Whether each text is judged alone, as referring models do."""
+    return hasattr(segmenter, "refer") and not segmenter.model.exclusive
