@@ -37,6 +37,17 @@ def test_work_grows_with_images_labels_and_pixels() -> None:
         assert row["text_seconds"] > 0
 
 
+def test_windows_are_measured_whole() -> None:
+    """CAT-Seg's four windows and the whole image once more, each as much work as a small image."""
+    sizes = {"labels": (3,), "sizes": (32,), "repeats": 1, "matrix_side": 64}
+    rows = [
+        bench([Eager("tiny", contract.make("catseg_vitb16"), protocol=name)], **sizes)["rows"][0]
+        for name in ("default", "published")
+    ]
+    assert rows[1]["gflop"] == pytest.approx(5 * rows[0]["gflop"], rel=0.01)
+    assert rows[1]["cpu_seconds"] > 0
+
+
 def test_graphs_have_the_work_of_their_model() -> None:
     class Graphs(OnnxSegmenter):
         description = Description(

@@ -218,6 +218,9 @@ def test_whole_numbers_are_no_weights():
     with pytest.raises(ValueError, match=r"1 of another type: weight has torch\.int8 for torch"):
         load_state(module, state)
     load_state(module, {key: value.double() for key, value in module.state_dict().items()})
+    norm = torch.nn.BatchNorm1d(2)  # counts its batches; some files hold the count as a fraction
+    load_state(norm, {key: value.float() + 1 for key, value in norm.state_dict().items()})
+    assert norm.num_batches_tracked == 1
 
 
 def test_loading_renames_first():

@@ -10,7 +10,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lexiseg.methods.base import SegmentationModel
 from lexiseg.onnx import OnnxSegmenter
+from lexiseg.tiling import sliding_scores
 
 MATRIX_SIDE = 1536
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -42,6 +43,7 @@ class Row:
         batch: images at once.
         text_seconds: to encode all labels, which is spared where they are cached.
         seconds: of a batch with labels that are cached, the median of the repeats.
+        cpu_seconds: of all threads in that time, which a busy machine disturbs less.
         text_gflop: floating-point operations of the labels, in billions; None where not counted.
         gflop: of a batch; None where not counted. Multiplication and addition count as one each.
         extra_mb: by which the process grew at most during a batch; None where the system does not
@@ -57,6 +59,7 @@ class Row:
     batch: int
     text_seconds: float
     seconds: float
+    cpu_seconds: float
     text_gflop: float | None
     gflop: float | None
     extra_mb: float | None
@@ -79,14 +82,22 @@ class Subject(Protocol):
 
 
 class Eager:
-    """A model in torch."""
+    """A model in torch.
+
+    Args:
+        name: of the model.
+        model: is measured as it is, whatever its weights.
+        protocol: the name of one of the model's; with windows a batch is all windows of its images.
+    """
 
     engine = "eager"
 
-    def __init__(self, name: str, model: SegmentationModel) -> None:
+    def __init__(self, name: str, model: SegmentationModel, *, protocol: str = "default") -> None:
         self.name = name
         self.model = model.eval().requires_grad_(False)  # the counter of work needs it so
-        self.unit = max(model.preprocess.multiple, model.preprocess.pad_multiple)
+        self.protocol = model.protocols[protocol]
+        preparation = self.protocol.preprocess
+        self.unit = max(preparation.multiple, preparation.pad_multiple)
 
     def encode(self, prompts: Sequence[Sequence[str]]) -> Any:
         """Features of labels."""
@@ -94,9 +105,18 @@ class Eager:
             return self.model.encode_texts(prompts)
 
     def run(self, images: Float[Tensor, "B 3 H W"], texts: Any) -> Any:
-        """Logits."""
+        """Logits, or with windows scores."""
+        protocol, activation = self.protocol, self.model.activation
         with torch.inference_mode():
-            return self.model(images, texts)
+            asked = replace(texts, at_most=protocol.texts_at_most, rule=protocol.rule)
+            if protocol.tiling is None:
+                return self.model(images, asked)
+            return sliding_scores(
+                lambda views: self.model(views, asked),
+                images,
+                protocol.tiling,
+                activation=None if protocol.logits_blended else activation,
+            )
 
 
 class Exported:
@@ -155,7 +175,7 @@ def bench(
     for subject in subjects:
         for count in labels:
             prompts = [[f"thing number {number}"] for number in range(count)]
-            text_seconds, texts = _timed(partial(subject.encode, prompts), repeats)
+            text_seconds, _, texts = _timed(partial(subject.encode, prompts), repeats)
             if isinstance(subject, Eager):
                 work[subject.name, count] = flops(partial(subject.encode, prompts))
             for size in sizes:
@@ -183,7 +203,7 @@ def _measured(
     count = len(texts)
     key = (subject.name, count, images.shape[2], len(images))
     before = _reset_peak()
-    seconds, _ = _timed(lambda: subject.run(images, texts), repeats)
+    seconds, cpu_seconds, _ = _timed(lambda: subject.run(images, texts), repeats)
     after = _peak()
     gflop = work.get(key)
     return Row(
@@ -195,6 +215,7 @@ def _measured(
         batch=len(images),
         text_seconds=text_seconds,
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         text_gflop=work.get(key[:2]),
         gflop=gflop,
         extra_mb=None if before is None or after is None else max(0.0, after - before),
@@ -235,14 +256,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _timed(run: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median of the seconds, and what came out; the first run does not count."""
+def _timed(run: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
+    """Medians of the seconds and of the processor's, and what came out; the first run is none."""
     _once(run)
-    times, result = [], None
+    times, of_cpu, result = [], [], None
     for _ in range(repeats):
+        before = time.process_time()
         seconds, result = _once(run)
+        of_cpu.append(time.process_time() - before)
         times.append(seconds)
-    return statistics.median(times), result
+    return statistics.median(times), statistics.median(of_cpu), result
 
 
 def _once(run: Callable[[], Any]) -> tuple[float, Any]:

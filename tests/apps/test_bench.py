@@ -28,6 +28,14 @@ def test_json() -> None:
     assert found["rows"][1]["gflop"] == pytest.approx(1.5 * found["rows"][0]["gflop"])
 
 
+def test_random_weights() -> None:
+    """As quick as trained ones, and there where no weights can be had."""
+    assert json.loads(run("--json", "--untrained").stdout)["rows"][0]["model"] == "painter"
+    result = run("--untrained", "--protocol", "blinds")
+    assert result.exit_code == 2
+    assert "unknown protocol 'blinds'" in result.stderr
+
+
 @pytest.mark.parametrize("words", [("--labels", "a"), ("--sizes", "0"), ("--batches", "")])
 def test_wrong_numbers(words: tuple[str, str]) -> None:
     result = run(*words)

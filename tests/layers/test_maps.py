@@ -30,3 +30,18 @@ def test_chunks_are_recomputed_only_where_there_are_several() -> None:
 def test_a_chunk_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="class_chunk 0 came"):
         next(each_chunk(lambda x: x, 0, torch.randn(1, 2)))
+
+
+def test_results_take_the_place_of_what_is_not_needed_any_more() -> None:
+    x = torch.arange(5.0)[None]
+    expected = 2 * x
+    with torch.no_grad():
+        kept = in_chunks(lambda part: 2 * part, 2, x)
+        assert kept.data_ptr() != x.data_ptr()
+        over = in_chunks(lambda part: 2 * part, 2, x, reuse=True)
+    assert over.data_ptr() == x.data_ptr()
+    torch.testing.assert_close(over, expected)
+    with_gradients = torch.ones(1, 3, requires_grad=True)
+    in_chunks(lambda part: 2 * part, 2, with_gradients, reuse=True).sum().backward()
+    assert with_gradients.tolist() == [[1, 1, 1]]
+    assert with_gradients.grad is not None

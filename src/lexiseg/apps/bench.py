@@ -25,6 +25,13 @@ def bench(
     repeats: Annotated[
         int, typer.Option(min=1, help="Of each case, of which the median counts.")
     ] = 3,
+    protocol: Annotated[
+        str, typer.Option(help="How models are run, such as published, with its windows.")
+    ] = "default",
+    untrained: Annotated[
+        bool,
+        typer.Option("--untrained", help="Models are names of architectures, with random weights."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the machine and the rows as a JSON object.")
     ] = False,
@@ -44,7 +51,7 @@ def bench(
     def done(row: Row) -> None:
         note(f"{row.model} {row.engine}, {row.labels} labels: {row.seconds:.3f} s")
 
-    subjects = [_subject(model) for model in models]
+    subjects = [_subject(model, protocol, untrained=untrained) for model in models]
     found = measure(
         subjects,
         sizes=numbers["sizes"],
@@ -59,19 +66,27 @@ def bench(
     print_table(["machine", ""], [(name, _cell(value)) for name, value in found["machine"].items()])
     columns = ["model", "engine", "size", "labels", "batch", "text s", "picture s", "cold s"]
     print_table(
-        [*columns, "text GFLOP", "GFLOP", "extra MB", "utilisation"],
+        [*columns, "picture CPU s", "text GFLOP", "GFLOP", "extra MB", "utilisation"],
         [_cells(row) for row in found["rows"]],
     )
 
 
-def _subject(model: str) -> Any:
+def _subject(model: str, protocol: str, *, untrained: bool) -> Any:
     from lexiseg.bench import Eager, Exported
     from lexiseg.onnx import OnnxSegmenter
+    from lexiseg.registry import builder_of
+    from lexiseg.segmenter import Segmenter
 
-    segmenter = load_segmenter(model)
+    if untrained:
+        try:
+            segmenter = Segmenter(builder_of(model)(), protocol=protocol, device="cpu")
+        except ValueError as error:
+            misuse(str(error))
+    else:
+        segmenter = load_segmenter(model, protocol=protocol)
     if isinstance(segmenter, OnnxSegmenter):
         return Exported(segmenter)
-    return Eager(model, segmenter.model.cpu())
+    return Eager(model, segmenter.model.cpu(), protocol=protocol)
 
 
 def _numbers(name: str, text: str) -> list[int]:
@@ -94,6 +109,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         str(row["labels"]),
         str(row["batch"]),
         *(f"{seconds:.3f}" for seconds in (row["text_seconds"], row["seconds"], cold)),
+        f"{row['cpu_seconds']:.3f}",
         *("" if number is None else f"{number:.1f}" for number in numbers),
         "" if row["utilisation"] is None else f"{row['utilisation']:.0%}",
     ]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lexiseg.encoders.base import ImageFeatures
 from lexiseg.layers.blocks import ConvNormReLU
+from lexiseg.layers.linear import Linear, Pointwise
 from lexiseg.layers.positions import resize_positions
 
 ResNetDense = Literal["value", "spatial"]
@@ -97,6 +98,8 @@ class ModifiedResNet(nn.Module):
             raise ValueError(
                 f"there are no stages {unknown}; choose from 0 to {len(self.stages) - 1}"
             )
+        if images.device.type == "cpu" and not self.training:  # spares reordering every map
+            images = images.contiguous(memory_format=torch.channels_last)
         x = F.avg_pool2d(self.stem(images), 2)
         maps: list[Tensor] = []
         for stage in cast(Iterable[nn.Module], self.stages):
@@ -116,26 +119,26 @@ class Bottleneck(nn.Module):
         super().__init__()
         after = inside * EXPANSION
         self.stride = stride
-        self.conv1 = nn.Conv2d(before, inside, 1, bias=False)
+        self.conv1 = Pointwise(before, inside, bias=False)
         self.norm1 = nn.BatchNorm2d(inside)
         self.conv2 = nn.Conv2d(inside, inside, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(inside)
-        self.conv3 = nn.Conv2d(inside, after, 1, bias=False)
+        self.conv3 = Pointwise(inside, after, bias=False)
         self.norm3 = nn.BatchNorm2d(after)
         self.shortcut: nn.Sequential | None = None
         if stride > 1 or before != after:
             self.shortcut = nn.Sequential()
-            self.shortcut.conv = nn.Conv2d(before, after, 1, bias=False)
+            self.shortcut.conv = Pointwise(before, after, bias=False)
             self.shortcut.norm = nn.BatchNorm2d(after)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K h w"]:
         """The map of the next depth, on a grid that ``stride`` divides."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = self._pool(F.relu(self.norm2(self.conv2(y))))
+        y = F.relu_(self.norm1(self.conv1(x)))
+        y = self._pool(F.relu_(self.norm2(self.conv2(y))))
         y = self.norm3(self.conv3(y))
         if self.shortcut is not None:
             x = self.shortcut(self._pool(x))
-        return F.relu(x + y)
+        return F.relu_(x + y)
 
     def _pool(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
         return F.avg_pool2d(x, self.stride) if self.stride > 1 else x
@@ -159,14 +162,14 @@ class AttentionPool(nn.Module):
         self.heads = heads
         positions = torch.randn(1 + grid * grid, width)  # the first is that of the mean
         self.position_embedding = nn.Parameter(width**-0.5 * positions)
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, dim)
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.out_proj = Linear(width, dim)
         self.connect: nn.Sequential | None = None
         if connected:
             self.connect = nn.Sequential()
-            self.connect.conv = nn.Conv2d(width, dim, 1, bias=False)
+            self.connect.conv = Pointwise(width, dim, bias=False)
             self.connect.norm = nn.BatchNorm2d(dim)
         for projection in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
             nn.init.normal_(projection.weight, std=width**-0.5)

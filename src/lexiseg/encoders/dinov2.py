@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lexiseg.layers.attention import SelfAttention
 from lexiseg.layers.blocks import MLP
+from lexiseg.layers.linear import Linear
 from lexiseg.layers.positions import patch_grid
 
 # Mean and deviation of each colour in ImageNet, on the scale 0 to 255.
@@ -204,8 +205,8 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         hidden = (int(4 * width * 2 / 3) + 7) // 8 * 8
-        self.expand = nn.Linear(width, 2 * hidden)
-        self.contract = nn.Linear(hidden, width)
+        self.expand = Linear(width, 2 * hidden)
+        self.contract = Linear(hidden, width)
 
     def forward(self, tokens: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
         """Each token transformed by itself."""

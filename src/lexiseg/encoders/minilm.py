@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lexiseg.encoders.base import TextFeatures
 from lexiseg.encoders.wordpiece import bert_wordpiece
+from lexiseg.layers.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class Layer(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=1e-12)
-        self.up = nn.Linear(width, 4 * width)
-        self.down = nn.Linear(4 * width, width)
+        self.up = Linear(width, 4 * width)
+        self.down = Linear(4 * width, width)
         self.output_norm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(

@@ -11,6 +11,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.linear import Linear
+
 IMAGE_READS_AT = 2  # cross attention works in so many times fewer channels
 
 
@@ -83,7 +85,7 @@ class TwoWayLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.tokens_to_image = Attention(dim, heads, dim // IMAGE_READS_AT)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+        self.mlp = nn.Sequential(Linear(dim, hidden), nn.ReLU(), Linear(hidden, dim))
         self.norm3 = nn.LayerNorm(dim)
         self.image_to_tokens = Attention(dim, heads, dim // IMAGE_READS_AT)
         self.norm4 = nn.LayerNorm(dim)
@@ -119,10 +121,10 @@ class Attention(nn.Module):
                 f"{inner} channels cannot be split into {heads} heads; choose a divisor of {inner}"
             )
         self.heads = heads
-        self.q = nn.Linear(dim, inner)
-        self.k = nn.Linear(dim, inner)
-        self.v = nn.Linear(dim, inner)
-        self.out = nn.Linear(inner, dim)
+        self.q = Linear(dim, inner)
+        self.k = Linear(dim, inner)
+        self.v = Linear(dim, inner)
+        self.out = Linear(inner, dim)
 
     def forward(
         self,

@@ -10,6 +10,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.linear import Linear, linear
+
 
 class SelfAttention(nn.Module):
     """Scaled dot-product attention (Vaswani et al., 2017, eq. 1) over several heads.
@@ -34,7 +36,7 @@ class SelfAttention(nn.Module):
         self.k_proj_weight = nn.Parameter(torch.empty(dim, dim))
         self.v_proj_weight = nn.Parameter(torch.empty(dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
-        self.out_proj = nn.Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
         for weight in (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
             nn.init.xavier_uniform_(weight)
 
@@ -52,9 +54,9 @@ class SelfAttention(nn.Module):
         context = tokens if context is None else context
         q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
         mixed = F.scaled_dot_product_attention(
-            self._heads(F.linear(tokens, self.q_proj_weight, q_bias)),
-            self._heads(F.linear(context, self.k_proj_weight, k_bias)),
-            self._heads(F.linear(context, self.v_proj_weight, v_bias)),
+            self._heads(linear(tokens, self.q_proj_weight, q_bias)),
+            self._heads(linear(context, self.k_proj_weight, k_bias)),
+            self._heads(linear(context, self.v_proj_weight, v_bias)),
             is_causal=causal,
         )
         return self.out_proj(rearrange(mixed, "B n L d -> B L (n d)"))
@@ -62,11 +64,11 @@ class SelfAttention(nn.Module):
     def values(self, tokens: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         """The output where each token looks at itself alone: its projected value, no mixing."""
         v_bias = self.in_proj_bias.chunk(3)[2]
-        return self.out_proj(F.linear(tokens, self.v_proj_weight, v_bias))
+        return self.out_proj(linear(tokens, self.v_proj_weight, v_bias))
 
     def keys(self, tokens: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
         """What each token is found by, all heads side by side."""
-        return F.linear(tokens, self.k_proj_weight, self.in_proj_bias.chunk(3)[1])
+        return linear(tokens, self.k_proj_weight, self.in_proj_bias.chunk(3)[1])
 
     def _heads(self, tokens: Float[Tensor, "B L D"]) -> Float[Tensor, "B n L d"]:
         return rearrange(tokens, "B L (n d) -> B n L d", n=self.heads)

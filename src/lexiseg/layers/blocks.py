@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lexiseg.layers.attention import SelfAttention
+from lexiseg.layers.linear import Linear, Pointwise
 
 Activation = Literal["quick_gelu", "gelu"]
 
@@ -30,9 +31,9 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, hidden: int, activation: Activation = "gelu") -> None:
         super().__init__()
-        self.expand = nn.Linear(dim, hidden)
+        self.expand = Linear(dim, hidden)
         self.activation = QuickGELU() if activation == "quick_gelu" else nn.GELU()
-        self.contract = nn.Linear(hidden, dim)
+        self.contract = Linear(hidden, dim)
 
     def forward(self, tokens: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Each token transformed by itself."""
@@ -69,6 +70,11 @@ class ConvNormReLU(nn.Sequential):
 
     def __init__(self, before: int, width: int, *, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(before, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+        padding = kernel // 2
+        self.conv = (
+            Pointwise(before, width, bias=False)
+            if kernel == stride == 1
+            else nn.Conv2d(before, width, kernel, stride=stride, padding=padding, bias=False)
+        )
         self.norm = nn.BatchNorm2d(width)
-        self.activation = nn.ReLU()
+        self.activation = nn.ReLU(inplace=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
@@ -107,7 +108,8 @@ class DecoderStage(nn.Module):
 
     def project_guidance(self, guidance: Float[Tensor, "B G H W"]) -> Float[Tensor, "B C H W"]:
         """What the guidance adds to the first convolution of every text."""
-        return F.conv2d(guidance, self.conv1.weight[:, self.own :], padding=1)
+        projected = F.conv2d(guidance, self.conv1.weight[:, self.own :], padding=1)
+        return projected.contiguous(memory_format=torch.channels_last)  # as the maps of the texts
 
     def forward(
         self, x: Float[Tensor, "BT C h w"], of_guidance: Float[Tensor, "B K H W"], texts: int
@@ -115,8 +117,8 @@ class DecoderStage(nn.Module):
         """Features of every text on the doubled grid."""
         x = F.conv2d(self.up(x), self.conv1.weight[:, : self.own], padding=1)
         x = rearrange(x, "(B T) K H W -> B T K H W", T=texts) + of_guidance[:, None]
-        x = F.relu(self.norm1(rearrange(x, "B T K H W -> (B T) K H W")))
-        return F.relu(self.norm2(self.conv2(x)))
+        x = F.relu_(self.norm1(rearrange(x, "B T K H W -> (B T) K H W")))
+        return F.relu_(self.norm2(self.conv2(x)))
 
 
 def fit(maps: Float[Tensor, "B C _ _"], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:

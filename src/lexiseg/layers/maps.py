@@ -3,24 +3,25 @@
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lexiseg.layers.linear import linear
+
 Maps = Float[Tensor, "B T h w C"]  # channels-last: a linear layer reads it as it lies
 
 
-def cost_part(linear: nn.Linear, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells K"]:
-    """What ``linear``, made for ``concat(x, guidance)``, makes of x, bias included."""
-    return F.linear(x, linear.weight[:, : x.shape[-1]], linear.bias)
+def cost_part(layer: nn.Linear, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells K"]:
+    """What ``layer``, made for ``concat(x, guidance)``, makes of x, bias included."""
+    return linear(x, layer.weight[:, : x.shape[-1]], layer.bias)
 
 
 def guidance_part(
-    linear: nn.Linear, guidance: Float[Tensor, "*cells C"]
+    layer: nn.Linear, guidance: Float[Tensor, "*cells C"]
 ) -> Float[Tensor, "*cells K"]:
-    """What ``linear``, made for ``concat(x, guidance)``, makes of the guidance, without bias."""
-    return F.linear(guidance, linear.weight[:, -guidance.shape[-1] :])
+    """What ``layer``, made for ``concat(x, guidance)``, makes of the guidance, without bias."""
+    return linear(guidance, layer.weight[:, -guidance.shape[-1] :])
 
 
 def in_chunks(
@@ -29,6 +30,7 @@ def in_chunks(
     x: Float[Tensor, "B T *rest"],
     *of_texts: Tensor,
     recompute: bool = False,
+    reuse: bool = False,
 ) -> Float[Tensor, "B T *out"]:
     """``run`` over a few texts at a time, where it treats each by itself.
 
@@ -38,6 +40,8 @@ def in_chunks(
         x: split along its second axis.
         of_texts: split along their first.
         recompute: as in :func:`each_chunk`.
+        reuse: where no gradients are wanted, put results of x's own shape in its place: the caller
+            must not need it any more.
 
     Raises:
         ValueError: ``class_chunk`` is below 1.
@@ -48,7 +52,8 @@ def in_chunks(
         return next(results)
     if torch.is_grad_enabled():
         return torch.cat(list(results), dim=1)
-    whole: Tensor | None = None  # filled as results come, so that they never lie there twice
+    # Filled as results come, so that they never lie there twice.
+    whole = x if reuse else None
     for start, result in zip(range(0, texts, class_chunk), results, strict=True):
         if whole is None:
             whole = result.new_empty(result.shape[0], texts, *result.shape[2:])

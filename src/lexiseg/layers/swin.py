@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.linear import Linear
 from lexiseg.layers.maps import Maps, cost_part, guidance_part, in_chunks
 
 OTHER_REGION = -100.0  # published bias between cells that only the cyclic shift made neighbours
@@ -39,11 +40,19 @@ class SpatialAggregation(nn.Module):
         self.shifted = SwinBlock(**sizes, shift=window // 2)
 
     def forward(
-        self, x: Maps, guidance: Float[Tensor, "B h w G"], *, class_chunk: int | None = None
+        self,
+        x: Maps,
+        guidance: Float[Tensor, "B h w G"],
+        *,
+        class_chunk: int | None = None,
+        reuse: bool = False,
     ) -> Maps:
-        """Refined maps, of each text by itself; the guidance is projected once for all texts."""
+        """Refined maps, of each text by itself; the guidance is projected once for all texts.
+
+        ``reuse`` as in :func:`~lexiseg.layers.maps.in_chunks`.
+        """
         projected = self.project_guidance(guidance)
-        return in_chunks(lambda part: self.refine(part, projected), class_chunk, x)
+        return in_chunks(lambda part: self.refine(part, projected), class_chunk, x, reuse=reuse)
 
     def project_guidance(self, guidance: Float[Tensor, "B h w G"]) -> tuple[OfGuidance, OfGuidance]:
         """What the guidance adds to the queries and keys of the plain and the shifted block."""
@@ -69,9 +78,7 @@ class SwinBlock(nn.Module):
             hidden=hidden, heads=heads, window=window, guidance=guidance, shift=shift
         )
         self.norm2 = nn.LayerNorm(hidden)
-        self.mlp = nn.Sequential(
-            nn.Linear(hidden, 4 * hidden), nn.GELU(), nn.Linear(4 * hidden, hidden)
-        )
+        self.mlp = nn.Sequential(Linear(hidden, 4 * hidden), nn.GELU(), Linear(4 * hidden, hidden))
 
     def forward(self, x: Maps, guidance: OfGuidance) -> Maps:
         """Refined maps; ``guidance`` holds its parts of queries and keys."""
@@ -89,10 +96,10 @@ class WindowAttention(nn.Module):
     def __init__(self, *, hidden: int, heads: int, window: int, guidance: int, shift: int) -> None:
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
-        self.q = nn.Linear(hidden + guidance, hidden)
-        self.k = nn.Linear(hidden + guidance, hidden)
-        self.v = nn.Linear(hidden, hidden)
-        self.proj = nn.Linear(hidden, hidden)
+        self.q = Linear(hidden + guidance, hidden)
+        self.k = Linear(hidden + guidance, hidden)
+        self.v = Linear(hidden, hidden)
+        self.proj = Linear(hidden, hidden)
 
     def project_guidance(self, guidance: Float[Tensor, "B h w G"]) -> OfGuidance:
         """What the guidance adds to the queries and keys of every text."""

@@ -8,10 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from lexiseg.methods.cris import Letterbox, text_to_pixel_loss
-from lexiseg.methods.cris.decoder import Decoder, grid_positions, sine_positions
+from lexiseg.methods.cris.decoder import Attention, Decoder, grid_positions, sine_positions
 from lexiseg.methods.cris.letterbox import sampling_weights
 from lexiseg.methods.cris.neck import Neck, with_coordinates
-from lexiseg.methods.cris.projector import Projector
+from lexiseg.methods.cris.projector import (
+    Projector,
+    convolve_doubled,
+    convolve_each,
+    doubled,
+)
 
 
 def test_coordinates_are_x_then_y() -> None:
@@ -64,6 +69,37 @@ def test_each_sentence_is_a_kernel_of_its_own() -> None:
     for index in range(3):
         alone = projector(cells[index : index + 1], state[index : index + 1])
         torch.testing.assert_close(alone[0], logits[index], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 1), (1, 3)])
+def test_a_doubled_map_is_convolved_without_making_it(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, *size), torch.randn(5, 3, 3, 3)
+    expected = F.conv2d(doubled(x), weight, padding=1)
+    with torch.no_grad():
+        torch.testing.assert_close(convolve_doubled(x, weight), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_each_map_is_convolved_with_its_own_kernel() -> None:
+    torch.manual_seed(0)
+    pixels, kernels = torch.randn(2, 3, 4, 6), torch.randn(2, 3 * 9 + 1)
+    found = convolve_each(pixels, kernels)
+    for index in range(2):
+        weight = kernels[index, :-1].reshape(1, 3, 3, 3)
+        expected = F.conv2d(pixels[index : index + 1], weight, kernels[index, -1:], padding=1)
+        torch.testing.assert_close(found[index : index + 1], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_attention_is_the_same_with_and_without_gradients(hidden: bool) -> None:
+    torch.manual_seed(0)
+    attention = Attention(8, 2, batch_first=True).eval()
+    cells, words = torch.randn(2, 5, 8), torch.randn(2, 4, 8)
+    is_word = torch.tensor([[True, True, False, False], [True] * 4]) if hidden else None
+    expected = attention.gather(cells, words, 2 * words, is_word)
+    with torch.no_grad():
+        found = attention.gather(cells, words, 2 * words, is_word)
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_loss_by_hand() -> None:

@@ -95,6 +95,6 @@ class AggregationLayer(nn.Module):
         class_pooling: int,
         class_chunk: int | None,
     ) -> Maps:
-        """Refined maps."""
-        x = self.spatial(x, appearance, class_chunk=class_chunk)
-        return self.classes(x, texts, pooling=class_pooling, class_chunk=class_chunk)
+        """Refined maps; without gradients and in chunks they take the place of ``x``."""
+        x = self.spatial(x, appearance, class_chunk=class_chunk, reuse=True)
+        return self.classes(x, texts, pooling=class_pooling, class_chunk=class_chunk, reuse=True)

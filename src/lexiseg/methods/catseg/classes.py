@@ -9,6 +9,7 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.linear import Linear
 from lexiseg.layers.linear_attention import attend, positive
 from lexiseg.layers.maps import Maps, cost_part, guidance_part, in_chunks
 
@@ -26,12 +27,12 @@ class ClassAggregation(nn.Module):
         self.heads = heads
         self.padding_length = padding_length or 0
         self.norm1 = nn.LayerNorm(hidden)
-        self.q = nn.Linear(2 * hidden, hidden)
-        self.k = nn.Linear(2 * hidden, hidden)
-        self.v = nn.Linear(hidden, hidden)
+        self.q = Linear(2 * hidden, hidden)
+        self.k = Linear(2 * hidden, hidden)
+        self.v = Linear(hidden, hidden)
         self.norm2 = nn.LayerNorm(hidden)
         self.mlp = nn.Sequential(
-            nn.Linear(hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, hidden)
+            Linear(hidden, 4 * hidden), nn.ReLU(inplace=True), Linear(4 * hidden, hidden)
         )
         if self.padding_length:
             self.padding_tokens = nn.Parameter(torch.zeros(1, 1, hidden))
@@ -44,8 +45,12 @@ class ClassAggregation(nn.Module):
         *,
         pooling: int = 1,
         class_chunk: int | None = None,
+        reuse: bool = False,
     ) -> Maps:
-        """Refined maps; each text reads all others, at its own cell or square of cells."""
+        """Refined maps; each text reads all others, at its own cell or square of cells.
+
+        ``reuse`` as in :func:`~lexiseg.layers.maps.in_chunks`.
+        """
         sums = self._sum_texts(x, guidance, pooling, class_chunk)
         of_q = self._split_heads(guidance_part(self.q, guidance)[:, None, None])
 
@@ -57,7 +62,7 @@ class ClassAggregation(nn.Module):
             # The published layer adds its input again, on top of the pooled residual.
             return part + unpool(z, (part.shape[2], part.shape[3]))
 
-        return in_chunks(run, class_chunk, x, of_q)
+        return in_chunks(run, class_chunk, x, of_q, reuse=reuse)
 
     def _sum_texts(
         self, x: Maps, guidance: Float[Tensor, "T C"], pooling: int, class_chunk: int | None

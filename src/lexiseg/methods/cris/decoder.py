@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from lexiseg.layers.linear import Linear, linear
 
 POSITION_BASE = 10000.0
 
@@ -61,18 +65,18 @@ class DecoderLayer(nn.Module):
     def __init__(self, *, dim: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.norm_before_self = nn.LayerNorm(dim)
-        self.self_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.self_attention = Attention(dim, heads, dropout=dropout, batch_first=True)
         self.norm_after_self = nn.LayerNorm(dim)
         self.norm_before_cross = nn.LayerNorm(dim)
-        self.cross_attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.cross_attention = Attention(dim, heads, dropout=dropout, batch_first=True)
         self.norm_after_cross = nn.LayerNorm(dim)
         self.norm_before_mlp = nn.LayerNorm(dim)
         self.mlp = nn.Sequential()
-        self.mlp.expand = nn.Linear(dim, hidden)
+        self.mlp.expand = Linear(dim, hidden)
         self.mlp.activation = nn.ReLU()
         self.mlp.dropout = nn.Dropout(dropout)
         self.mlp.norm = nn.LayerNorm(hidden)
-        self.mlp.contract = nn.Linear(hidden, dim)
+        self.mlp.contract = Linear(hidden, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -86,14 +90,38 @@ class DecoderLayer(nn.Module):
         """The cells after one layer; positions take part in queries and keys, not in values."""
         x = self.norm_before_self(cells)
         placed = x + cell_positions
-        gathered, _ = self.self_attention(placed, placed, x, need_weights=False)
+        gathered = self.self_attention.gather(placed, placed, x)
         cells = cells + self.dropout(self.norm_after_self(gathered))
         placed = self.norm_before_cross(cells) + cell_positions
-        gathered, _ = self.cross_attention(
-            placed, words + word_positions, words, key_padding_mask=~is_word, need_weights=False
-        )
+        gathered = self.cross_attention.gather(placed, words + word_positions, words, is_word)
         cells = cells + self.dropout(self.norm_after_cross(gathered))
         return cells + self.dropout(self.mlp(self.norm_before_mlp(cells)))
+
+
+class Attention(nn.MultiheadAttention):
+    """PyTorch's, whose projections outside training are those of ``layers/linear.py``."""
+
+    def gather(
+        self,
+        queries: Float[Tensor, "B N D"],
+        keys: Float[Tensor, "B L D"],
+        values: Float[Tensor, "B L D"],
+        is_word: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """What each query gathers from the places where ``is_word`` is True, or from all."""
+        if torch.is_grad_enabled():
+            hidden = None if is_word is None else ~is_word
+            return self(queries, keys, values, key_padding_mask=hidden, need_weights=False)[0]
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        q, k, v = (
+            rearrange(linear(x, weight, bias), "B L (n c) -> B n L c", n=self.num_heads)
+            for x, weight, bias in zip((queries, keys, values), weights, biases, strict=True)
+        )
+        mask = None if is_word is None else is_word[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        mixed = rearrange(mixed, "B n L c -> B L (n c)")
+        return linear(mixed, self.out_proj.weight, self.out_proj.bias)
 
 
 def sine_positions(length: int, dim: int) -> Float[Tensor, "L D"]:

@@ -2,12 +2,14 @@
 
 from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lexiseg.layers.blocks import ConvNormReLU
+from lexiseg.layers.linear import Pointwise, pointwise
 
 Targets = Literal["soft", "hard"]
 
@@ -27,14 +29,16 @@ class Projector(nn.Module):
         self.width = dim // 2
         self.conv1 = ConvNormReLU(dim, dim, kernel=KERNEL)
         self.conv2 = ConvNormReLU(dim, self.width, kernel=KERNEL)
-        self.conv3 = nn.Conv2d(self.width, self.width, 1)
+        self.conv3 = Pointwise(self.width, self.width)
         self.kernel = nn.Linear(state_width, self.width * KERNEL * KERNEL + 1)
 
     def forward(
         self, cells: Float[Tensor, "B D h w"], state: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B 1 H W"]:
         """Logits of each map for the sentence of its row."""
-        return self.contrast(self.conv2(doubled(self.conv1(doubled(cells)))), state)
+        for layer in (self.conv1, self.conv2):
+            cells = layer.activation(layer.norm(convolve_doubled(cells, layer.conv.weight)))
+        return self.contrast(cells, state)
 
     def contrast(
         self, pixels: Float[Tensor, "B C h w"], state: Float[Tensor, "B S"]
@@ -46,12 +50,15 @@ class Projector(nn.Module):
 def convolve_each(
     pixels: Float[Tensor, "B C H W"], kernels: Float[Tensor, "B K"]
 ) -> Float[Tensor, "B 1 H W"]:
-    """Each map convolved with its own kernel, whose last number is its bias."""
-    weights, bias = kernels[:, :-1], kernels[:, -1]
-    weights = rearrange(weights, "B (C i j) -> B C i j", i=KERNEL, j=KERNEL)
-    flat = rearrange(pixels, "B C H W -> 1 (B C) H W")
-    logits = F.conv2d(flat, weights, bias, padding=KERNEL // 2, groups=len(kernels))
-    return rearrange(logits, "1 B H W -> B 1 H W")
+    """Each map convolved with its own kernel, whose last number is its bias.
+
+    A product of all cells with the kernel's nine, whose results are then shifted and added.
+    """
+    weights = rearrange(kernels[:, :-1], "B (C i j) -> B C (i j)", i=KERNEL, j=KERNEL)
+    taps = rearrange(pixels, "B C H W -> B (H W) C") @ weights
+    turned = rearrange(taps.flip(2), "B N t -> B t N")  # fold adds where a convolution reads
+    logits = F.fold(turned, pixels.shape[2:], KERNEL, padding=KERNEL // 2)
+    return logits + kernels[:, -1:, None, None]
 
 
 def text_to_pixel_loss(
@@ -86,6 +93,34 @@ def mask_targets(
 ) -> Float[Tensor, "B T h w"]:
     """Masks on the grid of the logits, by nearest neighbour."""
     return F.interpolate(masks, size=grid, mode="nearest")
+
+
+def convolve_doubled(
+    x: Float[Tensor, "B C h w"], weight: Float[Tensor, "K C 3 3"]
+) -> Float[Tensor, "B K H W"]:
+    """``conv2d(doubled(x), weight, padding=1)`` with a quarter of its work.
+
+    Each cell of the kernel is a linear layer on the channels, and resizing does not touch those: so
+    the nine layers run on the coarse grid. Then one small matrix for the rows and one for the
+    columns resizes the nine maps, shifts each by its place in the kernel, and adds them up. Where
+    gradients are wanted it is done as published, to the last digit.
+    """
+    if torch.is_grad_enabled():
+        return F.conv2d(doubled(x), weight, padding=KERNEL // 2)
+    x = x.contiguous(memory_format=torch.channels_last)  # and so all that follows lies right
+    kernels = rearrange(weight, "K C i j -> i (j K) C 1 1")
+    of_rows = [rearrange(pointwise(x, each), "B jK h w -> B h (w jK)") for each in kernels]
+    rows = _resized_rows(x, x.shape[2], "H (i h)") @ torch.cat(of_rows, dim=1)
+    rows = rearrange(rows, "B H (w j K) -> B H (w j) K", j=KERNEL, w=x.shape[3])
+    return rearrange(_resized_rows(x, x.shape[3], "H (h i)") @ rows, "B H W K -> B K H W")
+
+
+def _resized_rows(x: Float[Tensor, "B C h w"], length: int, order: str) -> Float[Tensor, "L S"]:
+    """What takes the rows of KERNEL maps to the rows, twice as many, of their convolution."""
+    one = torch.eye(length, device=x.device, dtype=x.dtype)[None]
+    fine = F.interpolate(one, scale_factor=2, mode="linear", align_corners=False)[0]
+    shifted = F.pad(fine, (KERNEL // 2, KERNEL // 2)).unfold(1, KERNEL, 1)
+    return rearrange(shifted, f"h H i -> {order}")
 
 
 def doubled(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:

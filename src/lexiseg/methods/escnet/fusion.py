@@ -9,6 +9,7 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.layers.linear import Linear
 from lexiseg.layers.linear_attention import attend, positive
 from lexiseg.layers.maps import Maps
 from lexiseg.layers.swin import OfGuidance, SpatialAggregation
@@ -86,15 +87,13 @@ class TextGuidance(nn.Module):
     def __init__(self, *, text_dim: int, hidden: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.text_projection = nn.Linear(text_dim, hidden)
+        self.text_projection = Linear(text_dim, hidden)
         self.norm1 = nn.LayerNorm(hidden)
-        self.q = nn.Linear(hidden, hidden)
-        self.k = nn.Linear(hidden, hidden)
-        self.v = nn.Linear(hidden, hidden)
+        self.q = Linear(hidden, hidden)
+        self.k = Linear(hidden, hidden)
+        self.v = Linear(hidden, hidden)
         self.norm2 = nn.LayerNorm(hidden)
-        self.mlp = nn.Sequential(
-            nn.Linear(hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, hidden)
-        )
+        self.mlp = nn.Sequential(Linear(hidden, 4 * hidden), nn.ReLU(), Linear(4 * hidden, hidden))
 
     def sum_texts(self, texts: Float[Tensor, "T F"]) -> OfTexts:
         """Sums over the texts of key x value and of keys."""

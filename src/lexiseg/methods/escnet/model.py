@@ -36,7 +36,7 @@ from lexiseg.weights import KeyFate, metadata_of
 
 CLASS_FUSIONS = ("mean", "none")
 
-CLASS_CHUNK = 16
+CLASS_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -321,5 +321,5 @@ def escnet_lite(**changes: Any) -> ESCNet:
         replace(small, **changes),
         protocols={"default": Protocol(LITE_PREPROCESS)},
         templates=("{}",),
-        class_chunk=CLASS_CHUNK,
+        class_chunk=2 * CLASS_CHUNK,
     )
