@@ -10,15 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from val_splits import VAL_SPLITS
+
 import lexiseg
 from lexiseg.data.semantic import SemanticDataset, read_semantic_folder
 from lexiseg.evaluation.metrics import ConfusionMatrix, semantic_scores
 from lexiseg.onnx.preset import fast_segmenter
-
-SPLITS = (
-    *("scenes/msrc21", "scenes/coco128", "scenes/coco_mini", "scenes/ccp", "scenes/ccp_more"),
-    *("scenes/facades", "objects/car_parts"),
-)
 
 
 def main(root: str, name: str = "catseg_lite") -> None:
@@ -29,7 +26,7 @@ def main(root: str, name: str = "catseg_lite") -> None:
     print(f"| val split | `{name}` | `fast:{name}` | pixels with the same label |")
     print("| --- | --- | --- | --- |")
     means: list[tuple[float, float]] = []
-    for split in SPLITS:
+    for split in VAL_SPLITS:
         dataset = read_semantic_folder(Path(root) / split, "val")
         scores, same = compare(segmenter, fast, dataset, ratios)
         means.append(scores)

@@ -16,14 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from val_splits import VAL_SPLITS
+
 SENTENCES = "cris_lite"
 MODELS = (
     *("catseg_lite", "escnet_lite", "freeda_lite", "segclip_lite", SENTENCES),
     *("maskclip_lite", "maskclip_lite_weak", "two_stage_lite"),
-)
-SPLITS = (
-    *("scenes/msrc21", "scenes/coco128", "scenes/coco_mini", "scenes/ccp", "scenes/ccp_more"),
-    *("scenes/facades", "objects/car_parts"),
 )
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "truck.jpg"
 WORDS = "truck, wheel, road, wall, window"
@@ -44,7 +42,7 @@ def score(name: str, root: Path, out: str) -> float:
     """Mean mIoU over the val splits."""
     data = [("generated", "--data-root", str(root))]
     if name != SENTENCES:
-        data = [(str(root / split),) for split in SPLITS]
+        data = [(str(root / split),) for split in VAL_SPLITS]
     rows = [run("evaluate", name, *each, "--json", "--out", out) for each in data]
     return statistics.mean(json.loads(row)["mIoU"] for row in rows)
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from val_splits import VAL_SPLITS
 
 import lexiseg
 from lexiseg.data.mixture import bundled_held_out
@@ -19,10 +20,6 @@ from lexiseg.segmenter import Segmenter
 from lexiseg.training.recipes.lite import read_synonyms
 
 SHARE = 0.2
-FOLDERS = (
-    *("scenes/msrc21", "scenes/coco_mini", "scenes/coco128", "scenes/ccp", "scenes/ccp_more"),
-    *("scenes/facades", "objects/car_parts"),
-)
 
 
 def main(root: str, file: str, model: str = "catseg_lite") -> None:
@@ -33,7 +30,7 @@ def main(root: str, file: str, model: str = "catseg_lite") -> None:
     unseen: list[float] = []
     print("| val split | seen names | mIoU | unseen names | mIoU |")
     print("| --- | --- | --- | --- | --- |")
-    for folder in FOLDERS:
+    for folder in VAL_SPLITS:
         dataset = read_semantic_folder(Path(root) / folder, "val")
         scores = evaluate(segmenter, dataset)
         is_out = np.array([name in held_out for name in dataset.class_names])

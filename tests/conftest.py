@@ -1,5 +1,6 @@
 """A model small enough to be worked by hand, and pictures for it."""
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import _lru_cache_wrapper
 from pathlib import Path
@@ -121,6 +122,33 @@ def flag() -> np.ndarray:
     for index in range(3):
         image[:, 10 * index : 10 * (index + 1), index] = 255
     return image
+
+
+def write_flags(root: Path, flag: np.ndarray, columns: list[int]) -> Path:
+    """A data set of the flag alone, whose mask has these classes from left to right."""
+    for kind in ("images", "masks"):
+        (root / "val" / kind).mkdir(parents=True)
+    Image.fromarray(flag).save(root / "val" / "images" / "flag.png")
+    mask = np.repeat([columns], 10, axis=-1).repeat(20, axis=0).astype(np.uint8)
+    Image.fromarray(mask).save(root / "val" / "masks" / "flag.png")
+    classes = {"classes": {"0": "red", "1": "green", "2": "blue"}}
+    (root / "classes.json").write_text(json.dumps(classes))
+    return root
+
+
+def stored(array: np.ndarray, orientation: int) -> np.ndarray:
+    """What lies in the file, so that EXIF's orientation gives ``array`` again (EXIF 2.3, 4.6.4)."""
+    turned = {
+        1: array,
+        2: array[:, ::-1],
+        3: array[::-1, ::-1],
+        4: array[::-1],
+        5: array.swapaxes(0, 1),
+        6: array.swapaxes(0, 1)[::-1],
+        7: array[::-1, ::-1].swapaxes(0, 1),
+        8: array.swapaxes(0, 1)[:, ::-1],
+    }
+    return np.ascontiguousarray(turned[orientation])
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lexiseg.methods.base import SegmentationModel
 from lexiseg.onnx import OnnxSegmenter
-from lexiseg.tiling import sliding_scores
+from lexiseg.tiling import protocol_scores
 
 MATRIX_SIDE = 1536
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -105,18 +105,11 @@ class Eager:
             return self.model.encode_texts(prompts)
 
     def run(self, images: Float[Tensor, "B 3 H W"], texts: Any) -> Any:
-        """Logits, or with windows scores."""
-        protocol, activation = self.protocol, self.model.activation
+        """Scores."""
+        protocol = self.protocol
         with torch.inference_mode():
             asked = replace(texts, at_most=protocol.texts_at_most, rule=protocol.rule)
-            if protocol.tiling is None:
-                return self.model(images, asked)
-            return sliding_scores(
-                lambda views: self.model(views, asked),
-                images,
-                protocol.tiling,
-                activation=None if protocol.logits_blended else activation,
-            )
+            return protocol_scores(self.model, protocol, images, asked)
 
 
 class Exported:

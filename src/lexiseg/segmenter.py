@@ -28,7 +28,7 @@ from lexiseg.prompts import (
 from lexiseg.referral import Referral
 from lexiseg.result import Segmentation, none_index
 from lexiseg.text_cache import encode_once
-from lexiseg.tiling import activate, sliding_scores
+from lexiseg.tiling import protocol_scores
 from lexiseg.weights import read_metadata
 
 # Of scores at full size, so many numbers are held at a time: 64 MB.
@@ -275,7 +275,7 @@ class Segmenter:
             with torch.inference_mode():
                 texts = self._asked(prompts, background)
                 prepared = torch.stack([view for _, _, view in batch]).to(self.device)
-                views = self._scores(prepared, texts)
+                views = protocol_scores(self.model, self.protocol, prepared, texts)
             for (source, image, _), view in zip(batch, views, strict=True):
                 with torch.inference_mode():
                     label_map, best, kept = self._result(
@@ -356,18 +356,6 @@ class Segmenter:
             at_most=self.protocol.texts_at_most,
             rule=self.protocol.rule,
             background=background.threshold if inside else None,
-        )
-
-    def _scores(self, images: Float[Tensor, "B 3 H W"], texts: Texts) -> Float[Tensor, "B T h w"]:
-        """Scores, or logits where the protocol blends those, on the grid of the prepared images."""
-        activation = None if self.protocol.logits_blended else self.model.activation
-        if self.protocol.tiling is None:
-            return activate(self.model(images, texts), activation)
-        return sliding_scores(
-            lambda views: self.model(views, texts),
-            images,
-            self.protocol.tiling,
-            activation=activation,
         )
 
     def _result(

@@ -7,9 +7,31 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from lexiseg.methods.base import Activation, Tiling
+from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts, Tiling
 
 Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+def protocol_scores(
+    model: SegmentationModel,
+    protocol: Protocol,
+    images: Float[Tensor, "B 3 H W"],
+    texts: Texts,
+) -> Float[Tensor, "B T h w"]:
+    """Scores, or logits where the protocol blends those, on the grid of the prepared images.
+
+    Args:
+        model: what is asked.
+        protocol: says whether the images go whole or in windows.
+        images: prepared, all of one size.
+        texts: of the model.
+    """
+    activation = None if protocol.logits_blended else model.activation
+    if protocol.tiling is None:
+        return activate(model(images, texts), activation)
+    return sliding_scores(
+        lambda views: model(views, texts), images, protocol.tiling, activation=activation
+    )
 
 
 def sliding_scores(

@@ -304,7 +304,7 @@ def load_state(
         "of another type": [
             f"{key} has {renamed[key].dtype} for {value.dtype}"
             for key, value in own.items()
-            if key in renamed and value.is_floating_point() > renamed[key].is_floating_point()
+            if key in renamed and value.is_floating_point() and not renamed[key].is_floating_point()
         ],
     }
     if any(problems.values()):

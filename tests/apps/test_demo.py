@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import gc
 import html
 import json
 import re
@@ -26,16 +25,10 @@ with warnings.catch_warnings():
     from lexiseg.apps import demo, results
 
 HOSTILE = '<img src=x onerror="document.title=1">'
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _collected() -> Iterator[None]:
-    """What gradio leaves open is collected here, where its warnings are ignored."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
+pytestmark = [
+    pytest.mark.usefixtures("gradio_collected"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
 
 
 @pytest.fixture

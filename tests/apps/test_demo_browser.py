@@ -1,6 +1,5 @@
 """The page in a real browser: by pointer, by keys, on a phone; all slow."""
 
-import gc
 import io
 import json
 import shutil
@@ -32,17 +31,9 @@ HOSTILE = '<img src=x onerror="document.title=1">'
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("gradio_collected"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _collected() -> Iterator[None]:
-    """What gradio leaves open is collected here, where its warnings are ignored."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
 
 
 def served(app: FastAPI) -> Iterator[str]:

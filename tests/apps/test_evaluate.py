@@ -14,21 +14,14 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from lexiseg.apps.cli import app
+from tests.conftest import write_flags
 
 
 @pytest.fixture
 def flags(tmp_path: Path, flag: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One flag in a folder of one's own; records go to the folder around it."""
-    root = tmp_path / "flags"
-    for kind in ("images", "masks"):
-        (root / "val" / kind).mkdir(parents=True)
-    Image.fromarray(flag).save(root / "val" / "images" / "flag.png")
-    mask = np.repeat([[0, 1, 1]], 10, axis=-1).repeat(20, axis=0).astype(np.uint8)
-    Image.fromarray(mask).save(root / "val" / "masks" / "flag.png")
-    classes = {"classes": {"0": "red", "1": "green", "2": "blue"}}
-    (root / "classes.json").write_text(json.dumps(classes))
     monkeypatch.chdir(tmp_path)
-    return root
+    return write_flags(tmp_path / "flags", flag, [0, 1, 1])
 
 
 def run(*words: object) -> Result:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import atheris
 import numpy as np
+from damage import damaged
 
 with atheris.instrument_imports(include=["lexiseg._checkpoint"]):
     from lexiseg._checkpoint import containers, machine, packed, plain, values  # noqa: F401
@@ -30,7 +31,7 @@ FILE = Path(tempfile.mkdtemp()) / "weights"
 def test_one_input(data: bytes) -> None:
     """Reads weights and, from the same bytes, the plain data of a data set."""
     if len(data) > 1 and data[0] < 200:
-        data = damaged(data)
+        data = damaged(data, GOOD)
     FILE.write_bytes(data)
     try:
         state = read_checkpoint(FILE)
@@ -40,14 +41,6 @@ def test_one_input(data: bytes) -> None:
         assert all(isinstance(value, torch.Tensor) for value in state.values())
     with contextlib.suppress(UnsafeCheckpointError):
         plain.read_plain(data, "x", most_opcodes=10_000)
-
-
-def damaged(data: bytes) -> bytes:
-    """A good file in which the bytes say what to change and where to cut."""
-    good = bytearray(GOOD[data[0] % len(GOOD)])
-    for place, value in zip(data[1::2], data[2::2], strict=False):
-        good[place * len(good) // 256] = value
-    return bytes(good[: len(good) - data[0] // len(GOOD)])
 
 
 def seeds() -> list[bytes]:

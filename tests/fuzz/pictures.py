@@ -10,6 +10,7 @@ import warnings
 
 import atheris
 import numpy as np
+from damage import damaged
 from PIL import Image
 
 with atheris.instrument_imports(include=["lexiseg.pictures.reading"]):
@@ -22,7 +23,7 @@ MOST_PIXELS = 100_000
 def test_one_input(data: bytes) -> None:
     """Reads a picture and, from the same bytes, a mask."""
     if len(data) > 1 and data[0] < 200:
-        data = damaged(data)
+        data = damaged(data, GOOD)
     for read in (lambda: read_picture(data, max_pixels=MOST_PIXELS), lambda: read_label_map(data)):
         message, pixels = "", None
         try:
@@ -31,14 +32,6 @@ def test_one_input(data: bytes) -> None:
             message = str(error)
         assert message.isprintable()
         assert message or (pixels.size and pixels.dtype in (np.uint8, np.uint16))
-
-
-def damaged(data: bytes) -> bytes:
-    """A good file in which the bytes say what to change and where to cut."""
-    good = bytearray(GOOD[data[0] % len(GOOD)])
-    for place, value in zip(data[1::2], data[2::2], strict=False):
-        good[place * len(good) // 256] = value
-    return bytes(good[: len(good) - data[0] // len(GOOD)])
 
 
 def seeds() -> list[bytes]:

@@ -1,6 +1,5 @@
 """What several of these tests need: the bundled models, looking at small pictures."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typer.testing import CliRunner, Result
 from lexiseg.apps.cli import app
 from lexiseg.registry import registered, weights_of
 from lexiseg.segmenter import Segmenter
+from tests.conftest import write_flags
 
 _RESET_PEAK = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -84,12 +84,4 @@ def run(
 @pytest.fixture
 def flags(tmp_path: Path, flag: np.ndarray) -> Path:
     """A data set of one flag, described rightly."""
-    root = tmp_path / "flags"
-    for kind in ("images", "masks"):
-        (root / "val" / kind).mkdir(parents=True)
-    Image.fromarray(flag).save(root / "val" / "images" / "flag.png")
-    mask = np.repeat([[0, 1, 2]], 10, axis=-1).repeat(20, axis=0).astype(np.uint8)
-    Image.fromarray(mask).save(root / "val" / "masks" / "flag.png")
-    classes = {"classes": {"0": "red", "1": "green", "2": "blue"}}
-    (root / "classes.json").write_text(json.dumps(classes))
-    return root
+    return write_flags(tmp_path / "flags", flag, [0, 1, 2])

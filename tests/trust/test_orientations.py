@@ -21,7 +21,7 @@ from lexiseg.data.datasets import open_dataset
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.images import read_label_map
 from lexiseg.jobs.large import segment_large
-from tests.conftest import Painter
+from tests.conftest import Painter, stored
 
 ORIENTATION = 0x0112
 LABELS = ["red", "green", "blue"]
@@ -30,21 +30,6 @@ MAP = np.zeros((40, 60), dtype=np.uint8)
 MAP[:, 33:] = 1
 MAP[:13] = 2
 PIXELS = np.eye(3, dtype=np.uint8)[MAP] * 255
-
-
-def stored(array: np.ndarray, orientation: int) -> np.ndarray:
-    """What lies in the file, so that EXIF's orientation gives ``array`` again (EXIF 2.3, 4.6.4)."""
-    turned = {
-        1: array,
-        2: array[:, ::-1],
-        3: array[::-1, ::-1],
-        4: array[::-1],
-        5: array.swapaxes(0, 1),
-        6: array.swapaxes(0, 1)[::-1],
-        7: array[::-1, ::-1].swapaxes(0, 1),
-        8: array.swapaxes(0, 1)[:, ::-1],
-    }
-    return np.ascontiguousarray(turned[orientation])
 
 
 @pytest.fixture(params=range(1, 9))

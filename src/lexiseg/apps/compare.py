@@ -12,6 +12,7 @@ from lexiseg.apps.segment import DEFAULT_FOLDER, read_labels
 from lexiseg.apps.terminal import (
     FAILED,
     MISUSE,
+    RUN_ERRORS,
     complain,
     echo,
     echo_json,
@@ -73,7 +74,7 @@ def compare(
                 if end.exit_code == MISUSE:
                     raise
                 failed = True
-            except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+            except RUN_ERRORS as error:
                 complain(f"model {name!r}: {reason(photo, error)}")
                 failed = True
             advance()

@@ -10,6 +10,7 @@ import typer
 
 from lexiseg.apps.terminal import (
     FAILED,
+    RUN_ERRORS,
     complain,
     echo_json,
     load_segmenter,
@@ -113,7 +114,7 @@ def _try(
     try:
         evaluation = prepare_evaluation(segmenter, dataset, **choices)
         return _score(model, evaluation, out, part, workers)
-    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+    except RUN_ERRORS as error:
         complain(f"{model}: {error}")
     if _RANK in os.environ:  # the other processes must not wait for this one
         raise typer.Exit(FAILED)

@@ -9,6 +9,7 @@ import typer
 from lexiseg.apps.files import output_names
 from lexiseg.apps.terminal import (
     FAILED,
+    RUN_ERRORS,
     complain,
     echo,
     echo_json,
@@ -72,7 +73,7 @@ def refer(
             warnings.filterwarnings("ignore", module="PIL")
             result = segmenter.refer(photo, tidy, background=mode)
             written = result.save(out, name)
-    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+    except RUN_ERRORS as error:
         complain(reason(photo, error))
         raise typer.Exit(FAILED) from error
     _show(result, {kind: str(path) for kind, path in written.items()}, as_json)

@@ -11,6 +11,7 @@ from lexiseg.apps.files import once, output_names
 from lexiseg.apps.folder import is_job, read_shard, run_folder_job
 from lexiseg.apps.terminal import (
     FAILED,
+    RUN_ERRORS,
     complain,
     echo,
     echo_json,
@@ -157,7 +158,7 @@ def segment(
                     written["explain"] = explain / names[file]
                     segmenter.explain(file, label_set).save(written["explain"])
                 report = partial(show, str(file), result.table(), written)
-            except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+            except RUN_ERRORS as error:
                 report, failed = partial(complain, reason(file, error)), True
             advance(report)
     raise typer.Exit(FAILED if failed else 0)

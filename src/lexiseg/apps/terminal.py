@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 import typer
 
 FAILED, MISUSE = 1, 2
+# What a photo, or a package that a model lacks, may bring about; it is told in a line.
+RUN_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
 FAST = "fast:"  # before a model's name: its int8 graphs, see onnx/preset.py
 _NUMBER = re.compile(r"[\d.]*%?")
 
@@ -193,14 +195,14 @@ def _load_fast(model: str, protocol: str) -> Any:
     _check_exported(protocol)
     if os.path.isdir(model):
         misuse(f"{model} is exported already; give it without {FAST!r}")
-    from lexiseg.onnx.preset import fast_folder, fast_segmenter
+    from lexiseg.onnx.preset import fast_segmenter
+
+    def tell(folder: Path) -> None:
+        note(f"{FAST}{model} is exported once, in about a minute, to {folder}")
 
     whole = load_segmenter(model).model.cpu()
-    folder = fast_folder(whole, model)
-    if not folder.is_dir():
-        note(f"{FAST}{model} is exported once, in about a minute, to {folder}")
     try:
-        return fast_segmenter(whole, model)
+        return fast_segmenter(whole, model, on_export=tell)
     except ValueError as error:
         misuse(str(error))
     except (ImportError, OSError, ArithmeticError) as error:

@@ -9,6 +9,7 @@ import typer
 from lexiseg.apps.segment import DEFAULT_MODEL, read_labels
 from lexiseg.apps.terminal import (
     FAILED,
+    RUN_ERRORS,
     complain,
     echo_json,
     load_segmenter,
@@ -82,7 +83,7 @@ def video(
                     frames=frames,
                     on_frame=lambda _: advance(),
                 )
-    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+    except RUN_ERRORS as error:
         complain(reason(Path(source), error))
         raise typer.Exit(FAILED) from error
     echo_json({"video": source, "frames": count, "out": str(out)})

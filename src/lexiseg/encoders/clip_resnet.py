@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lexiseg.encoders.base import ImageFeatures
 from lexiseg.layers.blocks import ConvNormReLU
 from lexiseg.layers.linear import Linear, Pointwise
-from lexiseg.layers.positions import resize_positions
+from lexiseg.layers.positions import patch_grid, resize_positions
 
 ResNetDense = Literal["value", "spatial"]
 
@@ -92,7 +92,7 @@ class ModifiedResNet(nn.Module):
         Raises:
             ValueError: a side is no multiple of 32, or there is no such stage.
         """
-        _check_size(images)
+        patch_grid(images, STRIDE, called="")
         unknown = [n for n in intermediates if not 0 <= n < len(self.stages)]
         if unknown:
             raise ValueError(
@@ -207,13 +207,3 @@ class AttentionPool(nn.Module):
             rearrange(self.v_proj(tokens), split, n=self.heads),
         )
         return self.out_proj(rearrange(mixed, "B n L d -> B L (n d)"))
-
-
-def _check_size(images: Float[Tensor, "B 3 H W"]) -> None:
-    height, width = images.shape[-2:]
-    if height % STRIDE or width % STRIDE or not height or not width:
-        padded = tuple(max(1, -(-side // STRIDE)) * STRIDE for side in (height, width))
-        raise ValueError(
-            f"images are {height} x {width} pixels, but both sides must be multiples of {STRIDE}; "
-            f"resize or pad them to {padded[0]} x {padded[1]}"
-        )

@@ -8,8 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def patch_grid(images: Float[Tensor, "B 3 H W"], patch: int) -> tuple[int, int]:
+def patch_grid(
+    images: Float[Tensor, "B 3 H W"], patch: int, *, called: str = "the patch, "
+) -> tuple[int, int]:
     """Rows and columns of patches.
+
+    Args:
+        images: of any size.
+        patch: side of a patch in pixels.
+        called: what stands before that number in the message.
 
     Raises:
         ValueError: a side is no multiple of the patch.
@@ -18,8 +25,8 @@ def patch_grid(images: Float[Tensor, "B 3 H W"], patch: int) -> tuple[int, int]:
     if height % patch or width % patch or not height or not width:
         padded = tuple(max(1, -(-side // patch)) * patch for side in (height, width))
         raise ValueError(
-            f"images are {height} x {width} pixels, but both sides must be multiples of the "
-            f"patch, {patch}; resize or pad them to {padded[0]} x {padded[1]}"
+            f"images are {height} x {width} pixels, but both sides must be multiples of "
+            f"{called}{patch}; resize or pad them to {padded[0]} x {padded[1]}"
         )
     return height // patch, width // patch
 

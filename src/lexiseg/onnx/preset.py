@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from lexiseg.onnx.segmenter import OnnxSegmenter
 from lexiseg.weights import cache_folder, state_sha256
 
 
-def fast_segmenter(model: SegmentationModel, name: str) -> OnnxSegmenter:
+def fast_segmenter(
+    model: SegmentationModel, name: str, *, on_export: Callable[[Path], None] = lambda folder: None
+) -> OnnxSegmenter:
     """The model by ONNX Runtime; its graphs are written at the first call, in about a minute.
 
     Other weights, or another version of the library, are exported anew.
@@ -20,6 +23,7 @@ def fast_segmenter(model: SegmentationModel, name: str) -> OnnxSegmenter:
     Args:
         model: as for :func:`lexiseg.onnx.export.export`, on the CPU.
         name: of the model, for the description and for the folder.
+        on_export: called with the folder before it is written.
 
     Raises:
         ValueError: this kind of model cannot be exported.
@@ -29,6 +33,7 @@ def fast_segmenter(model: SegmentationModel, name: str) -> OnnxSegmenter:
     """
     folder = fast_folder(model, name)
     if not folder.is_dir():
+        on_export(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
             written = Path(work) / "graphs"

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from lexiseg import Segmenter
 from lexiseg.apps.server import create_app
 from tests.apps.server.conftest import png_of
+from tests.conftest import stored
 
 RED, GREEN, BLUE = (np.repeat(np.arange(3), 10)[None].repeat(20, 0) == n for n in range(3))
 
@@ -116,19 +117,9 @@ def test_masks_lie_on_the_upright_picture(
     client: TestClient, flag: np.ndarray, orientation: int
 ) -> None:
     """Undone by hand: what a camera stores so that EXIF's orientation gives the flag again."""
-    stored = {
-        1: flag,
-        2: flag[:, ::-1],
-        3: flag[::-1, ::-1],
-        4: flag[::-1],
-        5: flag.swapaxes(0, 1),
-        6: flag.swapaxes(0, 1)[::-1],
-        7: flag[::-1, ::-1].swapaxes(0, 1),
-        8: flag.swapaxes(0, 1)[:, ::-1],
-    }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    file = png_of(np.ascontiguousarray(stored), exif=exif)
+    file = png_of(stored(flag, orientation), exif=exif)
     found = client.post("/segment", json=as_json(file, labels=["red", "green", "blue"])).json()
     np.testing.assert_array_equal(array_of(found["mask"]), GREEN * 1 + BLUE * 2)
 
