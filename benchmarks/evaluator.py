@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from lexiseg.data.semantic import MaskFile, SemanticDataset, Vocabulary
-from lexiseg.evaluation.evaluate import SemanticEvaluation
 from lexiseg.evaluation.journal import Journal
+from lexiseg.evaluation.semantic import SemanticEvaluation
 from lexiseg.prompts import LabelSet
 from lexiseg.registry import create_model
 from lexiseg.result import Segmentation

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lexiseg.data.mixture.bundled import WEAK_PHOTOGRAPHS
+from lexiseg.data.mixture.bundled import SCENES
 from lexiseg.data.semantic import read_semantic_folder
 
 SMALLEST = 0.005
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     """The two arguments are the folder of data sets and the file to write."""
     root, target = map(Path, arguments)
     folders = {}
-    for folder in WEAK_PHOTOGRAPHS:
+    for folder in SCENES:
         dataset = read_semantic_folder(root / folder, "train")
         names = [name.replace("_", " ").lower() for name in dataset.class_names]
         shown = {}

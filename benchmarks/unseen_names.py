@@ -17,7 +17,7 @@ from lexiseg.data.mixture import bundled_held_out
 from lexiseg.data.semantic import read_semantic_folder
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.segmenter import Segmenter
-from lexiseg.training.recipes.lite import read_synonyms
+from lexiseg.training.recipes.lite_data import read_synonyms
 
 SHARE = 0.2
 

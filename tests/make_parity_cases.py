@@ -86,7 +86,6 @@ DAAM_PARTS = {
     **{f"q_t{t}_l1": (slice(1, None), slice(0, 8 * 64)) for t in (0, 1)},
     **{f"k_t{t}_l1": (slice(1, None),) for t in (0, 1)},
     "global": (*_ROWS, slice(None, None, 4)),
-    "global_normalized_sub": (slice(None), slice(0, 2)),
     "dino_patch_grid": (slice(None, None, 16),),
     **{f"word{i}_prototype_{t}": (slice(None, None, 16),) for i in (0, 1) for t in (40, 50)},
 }
@@ -227,6 +226,7 @@ RECIPES = {
                 left_out=(
                     *("word2", "word2_expanded_sub", "word2_mask_40", "word2_mask_50"),
                     *("word2_prototype_40", "word2_prototype_50", "q_t1_l3", "k_t1_l3"),
+                    "global_normalized_sub",  # nothing here makes maps that add up to 1
                 ),
                 parts=DAAM_PARTS,
             ),

@@ -45,7 +45,7 @@ MUTATIONS = (
         "pictures/reading.py",
         "6: (True, -1, 1)",
         "6: (True, 1, -1)",
-        ("test_images.py",),
+        ("pictures/test_reading.py",),
     ),
     Mutation(
         "mean and std exchanged",
@@ -66,7 +66,7 @@ MUTATIONS = (
         "pictures/reading.py",
         "if width * height > max_pixels:",
         "if width * (height - 1) > max_pixels:",
-        ("test_images.py",),
+        ("pictures/test_reading.py",),
     ),
     # windows
     Mutation(
@@ -100,21 +100,21 @@ MUTATIONS = (
     # from scores to labels
     Mutation(
         "a score at the threshold is not enough",
-        "segmenter.py",
-        "            is_none |= best < threshold",
-        "            is_none |= best <= threshold",
+        "result.py",
+        "        is_none |= best < threshold",
+        "        is_none |= best <= threshold",
         ("test_segmenter.py",),
     ),
     Mutation(
         "texts kept when the weights have changed",
-        "segmenter.py",
-        "key = (_weights_state(self.model), tuple(tuple(each) for each in prompts))",
+        "text_cache.py",
+        "key = (_weights_state(model), tuple(tuple(each) for each in prompts))",
         "key = (0, tuple(tuple(each) for each in prompts))",
         ("test_segmenter.py",),
     ),
     Mutation(
         "positions of a later chunk of texts not shifted",
-        "segmenter.py",
+        "winners.py",
         "winner = torch.where(score > best, position + start, winner)",
         "winner = torch.where(score > best, position, winner)",
         ("test_segmenter.py",),
@@ -158,23 +158,23 @@ MUTATIONS = (
         ("outputs/test_coco.py",),
     ),
     Mutation(
-        "results written in their place, by and by",
-        "result.py",
-        'temporary = path.with_name(f".{path.name if alone else secrets.token_hex(8)}.part")',
-        "temporary = path",
-        ("test_result.py",),
+        "files written in their place, by and by",
+        "atomic.py",
+        "        yield temporary\n        put(temporary, path)\n",
+        "        yield path\n",
+        ("test_atomic.py", "trust/test_full_disk.py::test_a_writer[weights]"),
     ),
     Mutation(
-        "weights written in their place, by and by",
-        "weights.py",
-        "        yield temporary\n",
-        "        yield path\n        temporary = path\n",
-        ("test_weights.py", "trust/test_full_disk.py::test_a_writer[weights]"),
+        "what was not finished stays there",
+        "atomic.py",
+        "    finally:\n        temporary.unlink(missing_ok=True)",
+        "    finally:\n        pass",
+        ("test_atomic.py",),
     ),
     # data
     Mutation(
         "what nobody judged is class 0",
-        "data/semantic.py",
+        "data/semantic/dataset.py",
         "positions = np.where(positions == _IGNORED, self.ignore_index, positions)",
         "positions = np.where(positions == _IGNORED, 0, positions)",
         ("data/test_semantic.py", "data/test_catalog.py"),
@@ -226,14 +226,14 @@ MUTATIONS = (
     # training
     Mutation(
         "a run that goes on leaves one step out",
-        "training/loop.py",
+        "training/steps.py",
         "        return last.step\n",
         "        return last.step + 1\n",
         ("training/test_loop.py",),
     ),
     Mutation(
         "chance not set before a step",
-        "training/loop.py",
+        "training/steps.py",
         "torch.manual_seed(int(np.random.SeedSequence(chance).generate_state(1)[0]))",
         "np.random.SeedSequence(chance).generate_state(1)",
         ("training/test_loop.py",),
@@ -412,10 +412,10 @@ MUTATIONS = (
     ),
     Mutation(
         "a checksum that is wrong is passed over",
-        "weights.py",
+        "weights/records.py",
         "if sha256 is not None and digest.hexdigest() != sha256:",
         "if sha256 is None and digest.hexdigest() != sha256:",
-        ("test_weights.py",),
+        ("weights/test_records.py",),
     ),
 )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import lexiseg
-from lexiseg.prompts import LabelSet, list_names, parse_labels, standard_list, standard_palette
+from lexiseg.prompts import LabelSet, parse_labels, standard_list
+from lexiseg.vocabularies import list_names, standard_palette
 
 FOLDER = Path(lexiseg.__file__).parent / "assets" / "class_lists"
 COUNTS = {

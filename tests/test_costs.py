@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import lexiseg.superpixels
-from lexiseg.bench import flops
 from lexiseg.encoders.clip_text import TextTransformer
 from lexiseg.encoders.tokenizer import tokenize
 from lexiseg.layers.blocks import TransformerBlock
@@ -24,6 +23,7 @@ from lexiseg.methods.catseg.classes import ClassAggregation
 from lexiseg.methods.cris.projector import convolve_doubled, doubled
 from lexiseg.methods.freeda.regions import Superpixels, region_features
 from lexiseg.segmenter import Segmenter
+from lexiseg.tools.bench import flops
 from tests.methods import contract
 
 

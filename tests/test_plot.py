@@ -5,31 +5,6 @@ from PIL import Image
 from lexiseg import plot
 
 
-@pytest.mark.parametrize("count", [1, 12, 13, 255, 256, 1000])
-def test_colours_are_distinct_and_the_first_of_more(count: int) -> None:
-    palette = plot.colours(count)
-    assert palette.shape == (count, 3)
-    assert len({tuple(colour) for colour in palette.tolist()}) == count
-    np.testing.assert_array_equal(palette, plot.colours(count + 100)[:count])
-
-
-def test_colours_come_round() -> None:
-    assert plot.colours(65_535).shape == (65_535, 3)
-    assert plot.colours(0).shape == (0, 3)
-
-
-def test_near_colours_tell_apart() -> None:
-    palette = plot._oklab(plot.colours(40))
-    distance = np.linalg.norm(palette[:, None] - palette[None], axis=-1)
-    assert distance[~np.eye(40, dtype=bool)].min() > 0.08
-
-
-def test_oklab_of_white_and_grey() -> None:
-    lab = plot._oklab(np.array([[255, 255, 255], [128, 128, 128], [0, 0, 0]], dtype=np.uint8))
-    np.testing.assert_allclose(lab[:, 0], [1, 0.5999, 0], atol=1e-3)
-    np.testing.assert_allclose(lab[:, 1:], 0, atol=1e-3)
-
-
 def test_overlay_mixes_and_leaves_none_as_it_is() -> None:
     image = np.full((4, 4, 3), 100, dtype=np.uint8)
     label_map = np.full((4, 4), 255, dtype=np.uint8)
@@ -72,3 +47,19 @@ def test_side_by_side() -> None:
     assert sheet.size == (12 + 10 + 12 + 40 + 12, 12 + 20 + 12 + 20 + 12)
     with pytest.raises(ValueError, match="no pictures came"):
         plot.side_by_side([], height=20, columns=2)
+
+
+def test_a_large_picture_and_its_maps_are_scaled_down_together() -> None:
+    image = np.zeros((20, 80, 3), dtype=np.uint8)
+    image[:, 40:] = 200
+    masks = np.stack([image[..., 0] > 100, image[..., 0] < 100])
+    picture, small = plot.shrunk(image, masks, 40)
+    assert picture.shape == (10, 40, 3)
+    assert small.shape == (2, 10, 40)
+    np.testing.assert_array_equal(picture[..., 0] > 100, small[0])
+    np.testing.assert_array_equal(small[1], ~small[0])
+    same, label_map = plot.shrunk(None, masks[0], 80)
+    assert np.shares_memory(label_map, masks)
+    assert same.shape == (20, 80, 3)
+    assert (same == 128).all()
+    assert plot.shrunk(None, masks[0], 1)[0].shape == (1, 1, 3)

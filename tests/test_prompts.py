@@ -1,15 +1,7 @@
 import pytest
 
-from lexiseg.prompts import (
-    Background,
-    LabelSet,
-    build_prompts,
-    list_names,
-    parse_labels,
-    standard_list,
-    template_names,
-    template_set,
-)
+from lexiseg.prompts import Background, LabelSet, build_prompts, parse_labels, standard_list
+from lexiseg.vocabularies import list_names
 
 
 @pytest.mark.parametrize(
@@ -111,19 +103,6 @@ def test_bad_templates(template: str) -> None:
 def test_no_templates() -> None:
     with pytest.raises(ValueError, match="no templates came"):
         build_prompts(LabelSet.of("dog"), [])
-
-
-@pytest.mark.parametrize("name", template_names())
-def test_template_sets(name: str) -> None:
-    prompts = build_prompts(LabelSet.of("dog"), template_set(name))
-    assert all("dog" in prompt and "{" not in prompt for prompt in prompts[0])
-
-
-def test_the_imagenet_ensemble_has_80_sentences_and_its_selection_is_of_clips_authors() -> None:
-    assert len(set(template_set("imagenet"))) == 80
-    assert len(template_set("imagenet_select")) == 7
-    with pytest.raises(ValueError, match="did you mean 'imagenet'"):
-        template_set("imagnet")
 
 
 def test_first_names() -> None:

@@ -1,10 +1,16 @@
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from lexiseg import methods, registry
 from lexiseg.registry import create_model, list_models, pretrained_name, register_model
+from lexiseg.segmenter import Segmenter
+from lexiseg.weights import save_weights
 
 
 @pytest.fixture
@@ -84,3 +90,27 @@ def test_misuse() -> None:
 
     with pytest.raises(ValueError, match="'small' is registered already"):
         register_model(small)
+
+
+def test_from_pretrained(registered_painter: str, flag: np.ndarray, tmp_path: Path) -> None:
+    for name in (registered_painter, "painter.tests"):
+        assert (Segmenter.from_pretrained(name)(flag, "red").label_map == 0).all()
+    path = tmp_path / "mine.safetensors"
+    with pytest.raises(ValueError, match="no weights at"):
+        Segmenter.from_pretrained(path)
+    save_weights(path, {"gain": torch.tensor(1.0)})
+    with pytest.raises(ValueError, match="does not say which model"):
+        Segmenter.from_pretrained(path)
+    save_weights(path, {"gain": torch.tensor(1.0)}, {"model": "painter"})
+    Segmenter.from_pretrained(os.fspath(path))
+    with pytest.raises(ValueError, match="unknown model 'paintr'; did you mean 'painter'"):
+        Segmenter.from_pretrained("paintr")
+
+
+def test_models_without_weights_to_load(
+    monkeypatch: pytest.MonkeyPatch, registered_painter: str
+) -> None:
+    monkeypatch.setattr("lexiseg.methods.WEIGHTS", {})
+    with pytest.raises(ValueError, match="model 'painter' has no weights to load"):
+        Segmenter.from_pretrained(registered_painter)
+    assert registry.create_model(registered_painter) is not None

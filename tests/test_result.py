@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lexiseg.outputs import output_files
-from lexiseg.result import Segmentation, none_index, write_atomically
+from lexiseg.result import Segmentation, none_index
 
 
 def segmentation(**changes: Any) -> Segmentation:
@@ -115,22 +115,6 @@ def test_plot_scales_a_large_picture_down() -> None:
     assert result.plot(longest=350).width == 350
     tall = Segmentation(("a",), np.zeros((5000, 1), np.uint8), np.ones((5000, 1), np.float32))
     assert tall.plot(longest=100).width == 320
-
-
-def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    write_atomically(path, b"old")
-
-    def fail(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["", "../out", "a/b", "/abs"])

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import threading
@@ -11,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lexiseg import registry, segmenter
+from lexiseg import winners
 from lexiseg.images import ImageError
-from lexiseg.segmenter import Segmenter, choose_device
-from lexiseg.weights import save_weights
+from lexiseg.segmenter import Segmenter
 
 
 def test_a_flag_by_its_colours(painter: Any, flag: np.ndarray) -> None:
@@ -72,22 +70,6 @@ def test_new_weights_are_never_stale(painter: Any, flag: np.ndarray) -> None:
     assert len(painter.encoded) == 3
 
 
-def test_the_cache_is_bounded(
-    painter: Any, flag: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(segmenter, "_CACHED_PROMPTS", 4)
-    segment = Segmenter(painter)
-    for labels in ("red, green", "red, blue", "red, green", "blue, green"):
-        segment(flag, labels)
-    assert len(painter.encoded) == 3
-    segment(flag, "red, green")
-    assert len(painter.encoded) == 3
-    segment(flag, "red, blue")
-    segment(flag, "red, green, blue, lime, black")
-    assert len(painter.encoded) == 5
-    assert len(segment._cache) == 1
-
-
 def test_prompts_come_from_templates_and_synonyms(painter: Any, flag: np.ndarray) -> None:
     Segmenter(painter, templates=["{}", "a {}."])(flag, "red, sofa|couch")
     assert painter.encoded == [[["red", "a red."], ["sofa", "a sofa.", "couch", "a couch."]]]
@@ -127,7 +109,7 @@ def test_scores_and_label_map_agree_in_chunks(
     np.testing.assert_array_equal(whole.scores.max(axis=0), whole.confidence)
     np.testing.assert_allclose(whole.scores.sum(axis=0), 1, atol=1e-5)
     for chunk in (1, 90 * 70, 90 * 70 * 5):
-        monkeypatch.setattr(segmenter, "_CHUNK_NUMBERS", chunk)
+        monkeypatch.setattr(winners, "_CHUNK_NUMBERS", chunk)
         chunked = segment(image, labels, scores=True, background="sky|wall")
         assert chunked.scores.shape == (13, 90, 70)
         chunked = segment(image, labels, scores=True)
@@ -232,43 +214,6 @@ def test_unknown_names(painter: Any) -> None:
         Segmenter(painter, templates="clop")
     with pytest.raises(ValueError, match="unknown device 'gpu'"):
         Segmenter(painter, device="gpu")
-
-
-def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    assert choose_device() == torch.device("cpu")
-    with pytest.raises(ValueError, match="'cuda:1' is not available; here are auto, cpu"):
-        choose_device("cuda:1")
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    assert choose_device() == torch.device("mps")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert choose_device() == torch.device("cuda")
-    assert choose_device("cpu") == torch.device("cpu")
-
-
-def test_from_pretrained(registered_painter: str, flag: np.ndarray, tmp_path: Path) -> None:
-    for name in (registered_painter, "painter.tests"):
-        assert (Segmenter.from_pretrained(name)(flag, "red").label_map == 0).all()
-    path = tmp_path / "mine.safetensors"
-    with pytest.raises(ValueError, match="no weights at"):
-        Segmenter.from_pretrained(path)
-    save_weights(path, {"gain": torch.tensor(1.0)})
-    with pytest.raises(ValueError, match="does not say which model"):
-        Segmenter.from_pretrained(path)
-    save_weights(path, {"gain": torch.tensor(1.0)}, {"model": "painter"})
-    Segmenter.from_pretrained(os.fspath(path))
-    with pytest.raises(ValueError, match="unknown model 'paintr'; did you mean 'painter'"):
-        Segmenter.from_pretrained("paintr")
-
-
-def test_models_without_weights_to_load(
-    monkeypatch: pytest.MonkeyPatch, registered_painter: str
-) -> None:
-    monkeypatch.setattr("lexiseg.methods.WEIGHTS", {})
-    with pytest.raises(ValueError, match="model 'painter' has no weights to load"):
-        Segmenter.from_pretrained(registered_painter)
-    assert registry.create_model(registered_painter) is not None
 
 
 def test_a_published_protocol_takes_first_synonyms_and_limits_the_texts(painter):

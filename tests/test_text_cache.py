@@ -1,7 +1,9 @@
-"""Features of many texts on disk: found again, never mistaken, never in the way."""
+"""Features of texts, kept: found again, never mistaken, never in the way."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -103,3 +105,19 @@ def test_the_oldest_files_go(model: SegmentationModel, monkeypatch: pytest.Monke
         encode_once(model, orders[0])  # used again
         encode_once(model, orders[2])
     assert [kept_in(model, order).exists() for order in orders] == [True, False, True]
+
+
+def test_the_cache_is_bounded(
+    painter: Any, flag: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_cache, "MOST_IN_MEMORY", 4)
+    segment = Segmenter(painter)
+    for labels in ("red, green", "red, blue", "red, green", "blue, green"):
+        segment(flag, labels)
+    assert len(painter.encoded) == 3
+    segment(flag, "red, green")
+    assert len(painter.encoded) == 3
+    segment(flag, "red, blue")
+    segment(flag, "red, green, blue, lime, black")
+    assert len(painter.encoded) == 5
+    assert len(segment._cache) == 1

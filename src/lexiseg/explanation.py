@@ -1,7 +1,5 @@
 """What a model saw on the way to its masks, drawn over the photograph."""
 
-import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from lexiseg.plot import colours, draw_points, heat, overlay
-from lexiseg.result import write_atomically
+from lexiseg.atomic import write_atomically
+from lexiseg.outputs.formats import letters
+from lexiseg.outputs.pictures import png_bytes
+from lexiseg.palette import colours
+from lexiseg.plot import draw_points, heat, overlay
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,9 @@ class Explanation:
         written = []
         for number, step in enumerate(self.views, start=1):
             for position, label in enumerate(step.regions or self.labels):
-                name = f"{position + 1:02d}_{_plain(label)}_{number:02d}_{_plain(step.name)}.png"
-                buffer = io.BytesIO()
-                self.plot(number - 1, label).save(buffer, format="PNG")
-                write_atomically(folder / name, buffer.getvalue())
+                parts = f"{position + 1:02d}", letters(label), f"{number:02d}", letters(step.name)
+                name = f"{'_'.join(part for part in parts if part)}.png"
+                write_atomically(folder / name, png_bytes(self.plot(number - 1, label)))
                 written.append(folder / name)
         return written
 
@@ -98,8 +98,3 @@ class Explanation:
 def _resized(values: Float[np.ndarray, "_ _"], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
     small = Image.fromarray(values.astype(np.float32))
     return np.array(small.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-def _plain(text: str) -> str:
-    """Letters and digits alone, so that a label is no path."""
-    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")[:40] or "label"

@@ -1,11 +1,11 @@
 """Id maps kept on disk: superpixels, what a teacher sees."""
 
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
+
+from lexiseg.atomic import written_whole
 
 
 def read_ids(path: Path, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"] | None:
@@ -24,10 +24,5 @@ def read_ids(path: Path, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"] | N
 def write_ids(path: Path, ids: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]) -> None:
     """Put a file into its place whole, whoever else writes the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez_compressed(file, ids=ids.astype(np.uint8) if ids.max() < 256 else ids)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as temporary, temporary.open("xb") as file:
+        np.savez_compressed(file, ids=ids.astype(np.uint8) if ids.max() < 256 else ids)

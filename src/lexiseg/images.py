@@ -1,6 +1,8 @@
 """Pictures for torch: tensors read as well, and Preprocess, the way into a model and back."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +74,38 @@ class Preprocess(Preparation):
                 scores = _bilinear(scores, padded)
             scores = scores[:, : before[0], : before[1]]
         return _bilinear(scores, size)
+
+
+class Prepared(NamedTuple):
+    """A picture's name, where it has one, its pixels, and the tensor that a model gets."""
+
+    source: str | None
+    image: UInt8[np.ndarray, "H W 3"]
+    view: Float[Tensor, "3 h w"]
+
+
+def prepared_batches(
+    sources: Iterable[ImageSource], preprocess: Preprocess, *, size: int, max_pixels: int
+) -> Iterator[list[Prepared]]:
+    """Pictures as they are asked for, so many neighbours together that are prepared to one size.
+
+    Raises:
+        ImageError: a picture cannot be read, or is too narrow for the preparation.
+    """
+    batch: list[Prepared] = []
+    for source in sources:
+        image = read_image(source, max_pixels=max_pixels)
+        preprocess.check_size(image.shape[0], image.shape[1], max_pixels=max_pixels)
+        each = Prepared(source_name(source), image, preprocess(image))
+        if batch and batch[-1].view.shape != each.view.shape:
+            yield batch
+            batch = []
+        batch.append(each)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _bilinear(maps: Float[Tensor, "C _ _"], size: tuple[int, int]) -> Float[Tensor, "C _ _"]:

@@ -1,91 +1,41 @@
-"""Colours, overlay, legend and side by side, drawn with Pillow alone."""
+"""Overlay, heat map, legend and side by side, drawn with Pillow alone."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]
+from lexiseg.palette import Colour
 
-# Twelve that tell apart at a glance; the rest are computed to stay away from all before them.
-_FIRST = (
-    (230, 25, 75),
-    (60, 180, 75),
-    (0, 130, 200),
-    (255, 225, 25),
-    (245, 130, 48),
-    (145, 30, 180),
-    (70, 240, 240),
-    (240, 50, 230),
-    (170, 110, 40),
-    (0, 128, 128),
-    (250, 190, 212),
-    (128, 128, 0),
-)
 _MARGIN = 12
 _INK = (30, 30, 30)
 _MAX_LEGEND = 24
 
 
-def colours(count: int) -> UInt8[np.ndarray, "T 3"]:
-    """Distinct RGB colours, the same ones at every call; fewer are the first of more.
+def shrunk(
+    image: UInt8[np.ndarray, "H W 3"] | None, maps: Shaped[np.ndarray, "*T H W"], longest: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], Shaped[np.ndarray, "*T h w"]]:
+    """The picture and what lies over it, their longer side at most ``longest`` pixels.
 
-    Beyond about 2,000 they come round again.
+    Args:
+        image: RGB; None: grey.
+        maps: of labels, or masks, of which the nearest pixel is taken.
+        longest: in pixels; nothing is enlarged.
     """
-    table = _all_colours()
-    return table[np.arange(count) % len(table)]
-
-
-def as_colour(row: UInt8[np.ndarray, "3"]) -> Colour:
-    """A row of a palette as Pillow wants it."""
-    return int(row[0]), int(row[1]), int(row[2])
-
-
-@functools.lru_cache(maxsize=1)
-def _all_colours() -> UInt8[np.ndarray, "N 3"]:
-    """The first colours by hand, then always the candidate farthest from all chosen before."""
-    candidates = _candidates()
-    lab = _oklab(candidates)
-    chosen = [np.array(colour, dtype=np.uint8) for colour in _FIRST]
-    distance = np.full(len(candidates), np.inf)
-    for colour in chosen:
-        distance = np.minimum(distance, np.square(lab - _oklab(colour[None])).sum(axis=1))
-    while distance.max() > 0:
-        farthest = int(distance.argmax())
-        chosen.append(candidates[farthest])
-        distance = np.minimum(distance, np.square(lab - lab[farthest]).sum(axis=1))
-    return np.stack(chosen)
-
-
-def _candidates() -> UInt8[np.ndarray, "N 3"]:
-    """A grid of colours without those too dark or too light to be seen as a colour."""
-    steps = np.linspace(0, 255, 13)
-    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    grid = grid.round().astype(np.uint8)
-    lightness = _oklab(grid)[:, 0]
-    return grid[(lightness > 0.35) & (lightness < 0.95)]
-
-
-def _oklab(rgb: UInt8[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-    """Oklab coordinates, in which distances look alike (Ottosson 2020)."""
-    linear = np.where(rgb > 10, ((rgb / 255 + 0.055) / 1.055) ** 2.4, rgb / 255 / 12.92)
-    to_cones = np.array(
-        [
-            [0.4122214708, 0.5363325363, 0.0514459929],
-            [0.2119034982, 0.6806995451, 0.1073969566],
-            [0.0883024619, 0.2817188376, 0.6299787005],
-        ]
-    )
-    to_lab = np.array(
-        [
-            [0.2104542553, 0.7936177850, -0.0040720468],
-            [1.9779984951, -2.4285922050, 0.4505937099],
-            [0.0259040371, 0.7827717662, -0.8086757660],
-        ]
-    )
-    return np.cbrt(linear @ to_cones.T) @ to_lab.T
+    height, width = maps.shape[-2:]
+    if image is None:
+        image = np.full((height, width, 3), 128, dtype=np.uint8)
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image, maps
+    small = max(1, round(height * scale)), max(1, round(width * scale))
+    step = max(1, int(0.25 / scale))  # of a very large picture not every pixel is needed
+    image = np.ascontiguousarray(image[::step, ::step])
+    rows = np.arange(small[0]) * height // small[0]
+    columns = np.arange(small[1]) * width // small[1]
+    picture = np.asarray(Image.fromarray(image).resize(small[::-1]))
+    return picture, maps[..., rows[:, None], columns]
 
 
 def overlay(

@@ -1,18 +1,16 @@
 """Labels and their synonyms, the background, and the sentences that a text tower gets to read."""
 
 import functools
-import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from lexiseg.registry import unknown
+from lexiseg.vocabularies import LIST_ALIASES, list_names, read_list
 
 MAX_NAME_LENGTH = 256
-LIST_ALIASES = {"context59": "pc59", "context459": "pc459", "coco_stuff": "stuff171"}
 
 LabelsLike = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 BackgroundLike = None | int | float | str | Sequence[str]
@@ -72,15 +70,14 @@ class LabelSet:
             given = [_split(each) if isinstance(each, str) else each for each in labels.values()]
             names = tuple(tuple(_tidy(name) for name in each) for each in given)
             label_set = cls(tuple(_tidy(label) for label in labels), names)
-            _check_unique([name for each in names for name in each])
-            return label_set
-        if not isinstance(labels, Sequence):
+        elif isinstance(labels, Sequence):
+            names = tuple(_split(label) for label in labels)
+            label_set = cls(tuple(each[0] for each in names), names)
+        else:
             raise TypeError(
                 f"labels came as {type(labels).__name__}; give a list of names, a mapping of each "
                 "label to its synonyms, a text such as 'dog, sofa|couch', or a standard list's name"
             )
-        names = tuple(_split(label) for label in labels)
-        label_set = cls(tuple(each[0] for each in names), names)
         _check_unique([name for each in names for name in each])
         return label_set
 
@@ -158,9 +155,7 @@ def parse_labels(text: str) -> LabelSet:
     stems = {re.sub(r"\d+$", "", name) for name in lists} - {"pc", "stuff"}  # these are words
     if re.fullmatch(r"[a-z_]+\d\d+", word) or word in stems:
         raise ValueError(unknown("class list", word, lists, f"Known are {', '.join(lists)}"))
-    if not word:
-        raise ValueError("no labels came; give at least one, such as 'dog'")
-    return LabelSet.of(text.split(","))
+    return LabelSet.of(text.split(",") if word else [])
 
 
 def build_prompts(labels: LabelSet, templates: Sequence[str] = ("{}",)) -> list[list[str]]:
@@ -181,36 +176,13 @@ def build_prompts(labels: LabelSet, templates: Sequence[str] = ("{}",)) -> list[
     ]
 
 
-def template_names() -> list[str]:
-    """The sets of templates that are bundled, sorted."""
-    return _names_in("templates")
-
-
-@functools.cache
-def template_set(name: str) -> tuple[str, ...]:
-    """A bundled set of templates, such as "imagenet" (80), "imagenet_select" (7) or "clip" (1).
-
-    Raises:
-        ValueError: no such set; the message gives the nearest one.
-    """
-    sets = template_names()
-    if name not in sets:
-        hint = f"known are {', '.join(sets)}; or give a sentence with {{}}"
-        raise ValueError(unknown("templates", name, sets, hint))
-    return tuple(_read("templates", name)["templates"])
-
-
-def list_names() -> list[str]:
-    """The standard lists that are bundled, sorted."""
-    return _names_in("class_lists")
-
-
 @functools.cache
 def standard_list(name: str, authors: str | None = None) -> LabelSet:
     """A bundled list of class names, in its published order.
 
     Args:
-        name: one of :func:`list_names`, or another usual name such as "context59".
+        name: one of :func:`~lexiseg.vocabularies.list_names`, or another usual name such as
+            "context59".
         authors: whose names to put under the labels, such as "catseg": those that they publish,
             blanks and repeated names included, or else each label's first name alone. None takes
             the labels' own synonyms.
@@ -218,7 +190,7 @@ def standard_list(name: str, authors: str | None = None) -> LabelSet:
     Raises:
         ValueError: no such list; the message gives the nearest one.
     """
-    content = _read_list(name)
+    content = read_list(name)
     names = tuple(_split(label) for label in content["labels"])
     label_set = LabelSet(tuple(each[0] for each in names), names)
     if authors is None:
@@ -227,18 +199,6 @@ def standard_list(name: str, authors: str | None = None) -> LabelSet:
     if published is None:
         return label_set.first_names()
     return LabelSet(label_set.labels, tuple(tuple(each.split("|")) for each in published))
-
-
-def standard_palette(name: str) -> tuple[tuple[int, int, int], ...] | None:
-    """RGB of each label of a bundled list as the benchmark is usually drawn; None: no usual one.
-
-    Raises:
-        ValueError: no such list; the message gives the nearest one.
-    """
-    colours = _read_list(name).get("palette")
-    if colours is None:
-        return None
-    return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colours)
 
 
 def check_name(name: str, *, kind: str = "label") -> None:
@@ -260,24 +220,6 @@ def check_name(name: str, *, kind: str = "label") -> None:
         )
     if any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in name):
         raise ValueError(f"{kind} {name!r} has control characters; remove them")
-
-
-def _read_list(name: str) -> Any:
-    lists = list_names()
-    file = LIST_ALIASES.get(name, name)
-    if file not in lists:
-        raise ValueError(unknown("class list", name, lists, f"Known are {', '.join(lists)}"))
-    return _read("class_lists", file)
-
-
-def _names_in(folder: str) -> list[str]:
-    entries = (resources.files("lexiseg") / "assets" / folder).iterdir()
-    return sorted(e.name.removesuffix(".json") for e in entries if e.name.endswith(".json"))
-
-
-def _read(folder: str, name: str) -> Any:
-    file = resources.files("lexiseg") / "assets" / folder / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _split(label: Any) -> tuple[str, ...]:

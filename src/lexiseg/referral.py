@@ -1,7 +1,5 @@
 """Referral: what each expression names in a picture, each by itself; masks may overlap."""
 
-import io
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +11,12 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from lexiseg import plot
+from lexiseg.atomic import write_atomically
+from lexiseg.outputs import result_name
+from lexiseg.outputs.base import json_bytes
 from lexiseg.outputs.outlines import area_of, box_of, outlines
-from lexiseg.result import write_atomically
+from lexiseg.outputs.pictures import jpeg_bytes, png_bytes
+from lexiseg.palette import as_colour, colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +76,12 @@ class Referral:
         Args:
             longest: a longer side is scaled down to this many pixels.
         """
-        image = self.image
-        if image is None:
-            image = np.full((*self.masks.shape[1:], 3), 128, dtype=np.uint8)
-        masks = self.masks
-        scale = longest / max(image.shape[:2])
-        if scale < 1:
-            height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-            rows = np.arange(height) * image.shape[0] // height
-            columns = np.arange(width) * image.shape[1] // width
-            image = np.asarray(Image.fromarray(image).resize((width, height)))
-            masks = masks[:, rows[:, None], columns[None]]
-        palette = plot.colours(len(masks))
+        image, masks = plot.shrunk(self.image, self.masks, longest)
+        palette = colours(len(masks))
         for mask, colour in reversed(list(zip(masks, palette, strict=True))):
             image = plot.overlay(image, (~mask).astype(np.uint8), colour[None])
         entries = [
-            (f"{expression}  {score:.2f}", plot.as_colour(colour))
+            (f"{expression}  {score:.2f}", as_colour(colour))
             for expression, score, colour in zip(
                 self.expressions, self.scores, palette, strict=True
             )
@@ -108,10 +100,7 @@ class Referral:
         Returns:
             The paths under "mask 1" and so on, "overlay" and "json".
         """
-        if name is None:
-            name = Path(self.source).stem if self.source else "referral"
-        if not name or name != Path(name).name or "\0" in name:
-            raise ValueError(f"name {name!r} came; give a file name without folders")
+        name = result_name(name, self.source, otherwise="referral")
         files = referral_files(Path(folder), name, len(self.expressions))
         Path(folder).mkdir(parents=True, exist_ok=True)
         for kind, file in files.items():
@@ -119,10 +108,9 @@ class Referral:
         return files
 
     def _encode(self, kind: str, files: Mapping[str, Path]) -> bytes:
-        buffer = io.BytesIO()
         if kind == "overlay":
-            self.plot().save(buffer, format="JPEG", quality=92, subsampling=0)
-        elif kind == "json":
+            return jpeg_bytes(self.plot())
+        if kind == "json":
             height, width = self.masks.shape[1:]
             record = {
                 "image": self.source,
@@ -131,12 +119,9 @@ class Referral:
                 "expressions": self.table(),
                 "files": {name: file.name for name, file in files.items()},
             }
-            text = json.dumps(record, ensure_ascii=False) + "\n"
-            buffer.write(text.encode("utf-8", "backslashreplace"))
-        else:
-            mask = self.masks[int(kind.removeprefix("mask ")) - 1]
-            Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG")
-        return buffer.getvalue()
+            return json_bytes(record)
+        mask = self.masks[int(kind.removeprefix("mask ")) - 1]
+        return png_bytes(Image.fromarray(mask.astype(np.uint8) * 255))
 
 
 def referral_files(folder: Path, name: str, count: int) -> dict[str, Path]:

@@ -85,6 +85,33 @@ def pretrained_name(name: str) -> str:
     )
 
 
+def create_pretrained(name: str | os.PathLike[str]) -> Any:
+    """Build a model with the weights that a name, a file or an address of the hub stands for.
+
+    Args:
+        name: as for :meth:`lexiseg.Segmenter.from_pretrained`.
+
+    Raises:
+        ValueError: there are no such weights, they are damaged, or they do not fit.
+        ConnectionError: they cannot be downloaded.
+    """
+    from lexiseg import hub, weights  # torch, not needed for names
+
+    if isinstance(name, str) and hub.is_address(name):
+        name = hub.download(name)
+    if isinstance(name, str) and not name.endswith(".safetensors"):
+        return create_model(pretrained_name(name))
+    if not os.path.isfile(name):
+        raise ValueError(f"no weights at {os.fspath(name)!r}; give a model's name or a file")
+    arch = weights.read_metadata(os.fspath(name)).get("model")
+    if arch is None:
+        raise ValueError(
+            f"{os.fspath(name)!r} does not say which model it belongs to; "
+            "use Segmenter(create_model(ARCH, weights=PATH))"
+        )
+    return create_model(arch, weights=name)
+
+
 def list_models(*, pretrained: bool = False) -> list[str]:
     """Names for :func:`create_model`, sorted.
 

@@ -1,18 +1,19 @@
 """Segmentation: what came out, as a label map, masks, shares, a picture and files."""
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt, UInt8
+from jaxtyping import Bool, Float, Int64, UInt, UInt8
 from PIL import Image
 
 from lexiseg import outputs, plot
+from lexiseg.atomic import write_atomically
 from lexiseg.outputs.base import Transform
+from lexiseg.palette import as_colour, colours
 
 MAX_LABELS_8_BIT = 255
 _PIXELS_AT_ONCE = 4_000_000  # of a large picture so many are looked at together
@@ -21,6 +22,27 @@ _PIXELS_AT_ONCE = 4_000_000  # of a large picture so many are looked at together
 def none_index(label_count: int) -> int:
     """The index of "none of the labels": 255, or 65535 where more than 255 labels need 16 bits."""
     return 255 if label_count <= MAX_LABELS_8_BIT else 65535
+
+
+def settled(
+    winner: Int64[np.ndarray, "H W"],
+    best: Float[np.ndarray, "H W"],
+    count: int,
+    threshold: float | None,
+) -> UInt[np.ndarray, "H W"]:
+    """The label map: none where a name of the background won, or where the score is too low.
+
+    Args:
+        winner: the text that has each pixel; the first ``count`` are labels.
+        best: its score.
+        count: of labels.
+        threshold: the least score that is enough; None: any.
+    """
+    is_none = winner >= count
+    if threshold is not None:
+        is_none |= best < threshold
+    none = none_index(count)
+    return np.where(is_none, none, winner).astype(np.uint8 if none == 255 else np.uint16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,25 +136,13 @@ class Segmentation:
         Args:
             longest: a longer side is scaled down to this many pixels.
         """
-        palette = plot.colours(len(self.labels))
-        image = self.image
-        if image is None:
-            image = np.full((*self.label_map.shape, 3), 128, dtype=np.uint8)
-        label_map = self.label_map
-        scale = longest / max(label_map.shape)
-        if scale < 1:
-            height, width = (max(1, round(side * scale)) for side in label_map.shape)
-            step = max(1, int(0.25 / scale))  # of a very large picture not every pixel is needed
-            image = np.ascontiguousarray(image[::step, ::step])
-            image = np.asarray(Image.fromarray(image).resize((width, height)))
-            rows = np.arange(height) * label_map.shape[0] // height
-            columns = np.arange(width) * label_map.shape[1] // width
-            label_map = label_map[np.ix_(rows, columns)]
+        palette = colours(len(self.labels))
+        image, label_map = plot.shrunk(self.image, self.label_map, longest)
         rows_by_share = sorted(
             (-row["share"], index, row["label"]) for index, row in enumerate(self.table())
         )
         entries = [
-            (f"{label}  {-share:.0%}", plot.as_colour(palette[index]))
+            (f"{label}  {-share:.0%}", as_colour(palette[index]))
             for share, index, label in rows_by_share
             if share < 0
         ]
@@ -172,10 +182,7 @@ class Segmentation:
         if is_file and not path.is_dir():
             files = {outputs.format_for(path, chosen): path}
         else:
-            if name is None:
-                name = Path(self.source).stem if self.source else "segmentation"
-            if not name or name != Path(name).name or "\0" in name:
-                raise ValueError(f"name {name!r} came; give a file name without folders")
+            name = outputs.result_name(name, self.source, otherwise="segmentation")
             chosen = chosen or outputs.DEFAULT
             if "maps" in chosen and self.scores is None:
                 raise ValueError("maps need the scores of every label; segment with scores=True")
@@ -191,23 +198,3 @@ def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
     step = max(1, _PIXELS_AT_ONCE // max(1, shape[1]))
     for top in range(0, shape[0], step):
         yield slice(top, top + step)
-
-
-def write_atomically(path: Path, data: bytes, *, alone: bool = False) -> None:
-    """Write beside ``path``, flush to the disk, then rename over it.
-
-    Args:
-        path: the file.
-        data: its bytes.
-        alone: no other process writes this file; what is beside it then has always the same name,
-            so that the next write takes away what a killed one has left.
-    """
-    temporary = path.with_name(f".{path.name if alone else secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("wb" if alone else "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

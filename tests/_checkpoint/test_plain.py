@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lexiseg._checkpoint.machine import UnsafeCheckpointError
 from lexiseg._checkpoint.plain import read_plain
+from lexiseg._checkpoint.records import UnsafeCheckpointError
 from tests._checkpoint.hostile import Command, Evaluation
 
 PLAIN = st.recursive(

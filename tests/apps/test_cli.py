@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from lexiseg.apps.cli import app
+from tests.apps.conftest import in_one_line
 
 Run = Callable[..., Result]
 
@@ -29,13 +30,6 @@ def run(
         return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
     return invoke
-
-
-def in_one_line(result: Result, message: str, exit_code: int) -> None:
-    assert result.exit_code == exit_code, result.output
-    assert re.search(message, result.stderr), result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("words", [[], ["segment"], ["models"]])
@@ -155,6 +149,11 @@ def test_misuse_is_one_line(run: Run, flag_file: Path, options: list[str], messa
 def test_unknown_model(run: Run, flag_file: Path) -> None:
     result = run("segment", flag_file, "--labels", "red", model="pianter")
     in_one_line(result, "unknown model 'pianter'; did you mean 'painter'", exit_code=2)
+
+
+def test_a_file_without_its_architecture(run: Run, flag_file: Path) -> None:
+    result = run("segment", flag_file, "--labels", "red", model=str(flag_file))
+    in_one_line(result, "does not say which model it is for; give ARCH=FILE", exit_code=2)
 
 
 def test_a_model_begins_from_several_files(run: Run, flag_file: Path, tmp_path: Path) -> None:

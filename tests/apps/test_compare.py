@@ -86,6 +86,28 @@ def test_a_model_that_fails_leaves_the_others(
     assert Painter.forward is not Judge.forward
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_picture_that_cannot_be_written_leaves_the_table(
+    options: list[str], run: Callable[..., Result], flag_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lexiseg.apps.compare.write_atomically", full)
+    result = run(flag_file, "--labels", "red", *options)
+    assert result.exit_code == 1
+    assert "flag_compared.jpg: No space left on device" in result.stderr
+    if options:
+        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [(row["model"], row["picture"]) for row in rows] == [
+            ("judge.tests", None),
+            ("painter.tests", None),
+        ]
+    else:
+        assert "painter" in result.stdout
+        assert "picture:" not in result.stdout
+
+
 def test_a_model_that_lacks_a_package_is_told_and_the_others_go_on(
     run: Callable[..., Result], flag_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from lexiseg.apps.data import app
 from lexiseg.data.catalog import BENCHMARKS
 from lexiseg.data.referring import REFERRING_BENCHMARKS
 from tests.data.test_catalog import make_tree
-from tests.data.test_referring import ROWS, write_refer
+from tests.data.test_refer_files import ROWS, write_refer
 
 
 def invoke(*words: object) -> Result:

@@ -1,10 +1,7 @@
 """The page in a real browser: by pointer, by keys, on a phone; all slow."""
 
-import io
 import json
 import shutil
-import socket
-import threading
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -13,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from lexiseg import Segmenter
 from lexiseg.apps.server import Settings, create_app
-from tests.apps.server.test_overload import wait_until_ready
+from tests.apps.browser import Tab, flag_png, press_until, served
 from tests.conftest import Judge, Painter
 
 with warnings.catch_warnings():
@@ -34,20 +29,6 @@ pytestmark = [
     pytest.mark.usefixtures("gradio_collected"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
-
-
-def served(app: FastAPI) -> Iterator[str]:
-    """The address of an application, as long as the test goes on."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        wait_until_ready(address)
-        yield address
-        server.should_exit = server.force_exit = True
-        thread.join(20)
 
 
 @pytest.fixture(scope="module")
@@ -69,61 +50,6 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-class Tab:
-    """The page in a tab, every address that it asked for, and what went wrong in it."""
-
-    def __init__(self, browser: Any, address: str, *, width: int = 1200, **options: Any) -> None:
-        self.page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-        self.asked: list[str] = []
-        self.faults: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", self._heard)
-        self.page.goto(f"{address}/demo/")
-        self.page.wait_for_selector("#go")
-
-    def _heard(self, message: Any) -> None:
-        if message.type == "error":
-            self.faults.append(f"{message.text} {message.location}")
-
-    def upload(self, data: bytes, name: str = "flag.png") -> None:
-        files = self.page.locator("input[type=file]").first
-        files.set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
-
-    def photo_is_there(self) -> None:
-        self.page.wait_for_selector("[data-testid=image] img, .image-frame img")
-
-    def say(self, words: str) -> None:
-        self.page.locator("#words textarea, #words input").first.fill(words)
-        self.page.locator("#go").click()
-
-    def choose(self, field: str, model: str) -> None:
-        self.page.get_by_label(field).click()
-        self.page.get_by_role("option", name=model, exact=True).click()
-
-    def legend(self, text: str) -> str:
-        """The legend, once it has a text."""
-        box = self.page.locator("#legend")
-        box.get_by_text(text, exact=False).first.wait_for(timeout=30_000)
-        return str(box.inner_text())
-
-    def mask(self) -> str:
-        return str(self.page.locator("#result img").first.get_attribute("src"))
-
-    def pointed(self, text: str) -> str:
-        """What is told of the place under the pointer, once it has a text."""
-        self.page.locator("#pointed").get_by_text(text, exact=False).wait_for(timeout=10_000)
-        return str(self.page.locator("#pointed").inner_text())
-
-    def move_to(self, mask: str, x: float, y: float) -> None:
-        """The pointer to a place of a mask, as parts of its sides."""
-        image = self.page.locator(f"{mask} img").first
-        image.scroll_into_view_if_needed()
-        box = image.bounding_box()
-        assert box is not None
-        self.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
-
-
 @pytest.fixture
 def tab(browser: Any, address: str) -> Iterator[Tab]:
     tab = Tab(browser, address)
@@ -131,12 +57,6 @@ def tab(browser: Any, address: str) -> Iterator[Tab]:
     tab.page.close()
     assert not tab.faults
     assert [url for url in tab.asked if not url.startswith((address, "data:", "blob:"))] == []
-
-
-def flag_png(flag: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(flag).resize((300, 200), Image.Resampling.NEAREST).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_the_mask_changes_with_the_words(tab: Tab, flag: np.ndarray) -> None:
@@ -261,15 +181,6 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Any, address: str, flag: n
     tab.pointed("red, confidence")
     tab.page.close()
     assert not tab.faults
-
-
-def press_until(tab: Tab, found: str, *, most: int = 60) -> None:
-    """The Tab key, until an element has the focus that a selector finds."""
-    for _ in range(most):
-        tab.page.keyboard.press("Tab")
-        if tab.page.evaluate("found => !!document.activeElement?.matches(found)", found):
-            return
-    raise AssertionError(f"{most} presses of the Tab key did not reach {found}")
 
 
 def test_keys_are_enough(tab: Tab, flag: np.ndarray) -> None:

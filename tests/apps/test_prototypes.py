@@ -13,6 +13,7 @@ from lexiseg.methods.freeda.bank import PrototypeBank, verify
 from lexiseg.methods.freeda.offline import recipe as recipes
 from lexiseg.methods.freeda.offline.annotated import add_pictures
 from lexiseg.methods.freeda.offline.diffusion import Diffusion
+from tests.apps.conftest import in_one_line
 from tests.methods.freeda.offline.test_annotated import picture
 from tests.methods.freeda.offline.tiny_diffusion import tiny_pipeline
 from tests.methods.freeda.offline.tiny_encoders import Colours, tiny_pair
@@ -47,13 +48,6 @@ def small_models(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights in the place of the bundled ones, which are slower to load."""
     monkeypatch.setattr(recipes.EncoderFiles, "load", lambda self, device="cpu": tiny_pair())
-
-
-def in_one_line(result: Result, message: str, exit_code: int) -> None:
-    assert result.exit_code == exit_code, result.output
-    assert re.search(message, result.stderr), result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("verb", ["build", "add", "info", "merge", "verify"])
@@ -134,11 +128,10 @@ BUILD = ("build", "--captions", "c.txt", "--out", "b", "--diffusion", "d")
     [
         ((*BUILD,), "give --dino FILE and --clip FILE .* or --lite"),
         ((*BUILD, "--lite", "--dino", "x"), "or --lite"),
-        ((*BUILD, "--lite", "--shard", "2"), "shard '2'; give which and of how many"),
-        ((*BUILD, "--lite", "--shard", "3/2"), "shard 3/2; it is from 1/2"),
+        ((*BUILD, "--lite", "--shard", "2"), "--shard '2' came; give I/N"),
+        ((*BUILD, "--lite", "--shard", "3/2"), "--shard '3/2' came; give I/N"),
         ((*BUILD, "--lite", "--key", "word"), "key 'word'; the keys are context"),
         ((*BUILD, "--lite", "--threshold", "2"), "threshold 2.0"),
-        ((*BUILD, "--lite", "--engine", "spark"), "engine 'spark'"),
         ((*BUILD, "--lite", "--words", "none.txt"), "none.txt cannot be read"),
         (("build", "--captions", "x", "--out", "b", "--diffusion", "d", "--lite"), "x cannot be"),
         (("add", "b", "--images", "none", "--lite"), "none is no folder"),

@@ -13,6 +13,7 @@ from lexiseg import registry
 from lexiseg.apps.cli import app
 from lexiseg.methods.cris import CRIS
 from lexiseg.weights import save_weights
+from tests.apps.conftest import in_one_line
 from tests.methods import contract
 
 Run = Callable[..., Result]
@@ -28,13 +29,6 @@ def run(registered_painter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
     return invoke
-
-
-def in_one_line(result: Result, message: str, exit_code: int) -> None:
-    assert result.exit_code == exit_code, result.output
-    assert re.search(message, result.stderr), result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in result.output
 
 
 def test_the_help_has_an_example(run: Run) -> None:

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+import uvicorn
 from typer.testing import CliRunner
 
 from lexiseg.apps import serve
 from lexiseg.apps.cli import app
+from lexiseg.apps.server import create_app
+from tests.apps.server.conftest import Stub
 from tests.apps.server.test_overload import ask, wait_until_ready
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +95,17 @@ def test_an_unknown_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     result, _ = told(["--model", "catseg_light"], monkeypatch)
     assert result.exit_code == 2
     assert "did you mean" in result.stderr
+
+
+def test_a_port_that_is_taken_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(typer.Exit) as end:
+            serve.run(uvicorn, create_app(Stub()), "127.0.0.1", port)
+    assert end.value.exit_code == 1
+    assert f"error: no server at 127.0.0.1, port {port}; give another" in capfd.readouterr().err
 
 
 @pytest.fixture

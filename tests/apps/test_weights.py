@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from lexiseg.training.checkpoints import write_checkpoint
 from lexiseg.training.folder import write_run
 from lexiseg.training.run import TrainConfig
 from lexiseg.weights import read_metadata, save_weights
+from tests.apps.conftest import in_one_line
 
 
 @pytest.fixture
@@ -32,11 +32,6 @@ def run(*words: str) -> Result:
     app.command()(export_weights)
     app.command()(push_to_hub)
     return CliRunner().invoke(app, words)
-
-
-def in_one_line(result: Result, message: str, exit_code: int) -> None:
-    assert result.exit_code == exit_code, result.output
-    assert re.fullmatch(f"error: .*{message}.*\n", result.stderr), result.stderr
 
 
 def test_export_says_what_it_wrote(folder: Path) -> None:

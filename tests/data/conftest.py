@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.tars import picture, write_tar
+
 
 @pytest.fixture
 def own_data(tmp_path):
@@ -27,3 +29,22 @@ def own_data(tmp_path):
     description = {"classes": {"2": "red", "7": "blue"}, "ignore": 255}
     (root / "classes.json").write_text(json.dumps(description))
     return root
+
+
+@pytest.fixture
+def tar(tmp_path):
+    """Three samples: a txt, a json with two captions, and both kinds of text."""
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    return write_tar(
+        folder / "cc-000.tar",
+        [
+            ("a/000.png", picture("red")),
+            ("a/000.txt", b" a red wall \n"),
+            ("001.json", json.dumps({"caption": ["green", "a lawn"]}).encode()),
+            ("001.PNG", picture((0, 200, 0))),
+            ("002.txt", "blaues Tuch – 蓝".encode()),
+            ("002.json", b'{"caption": "not this one", "width": 12}'),
+            ("002.webp", picture("blue", "WEBP", (30, 20))),
+        ],
+    )

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lexiseg.data.catalog import read_benchmark
-from lexiseg.data.catalog.benchmarks import BENCHMARKS
+from lexiseg.data.catalog import BENCHMARKS, read_benchmark
 from lexiseg.data.coco import read_coco_json
 from lexiseg.data.fingerprints import FileDigests
 from lexiseg.data.referring import read_lmdb, read_referring_folder

@@ -181,7 +181,7 @@ def test_a_folder_of_data_sets(folder: Path) -> None:
     again = read_generated(folder, "val")
     assert again.references == val.references
     assert again.fingerprint() == val.fingerprint()
-    assert read_generated(folder / "sets" / "a").expression_count == val.expression_count
+    assert len(read_generated(folder / "sets" / "a")) == len(val)
 
 
 def test_a_folder_without_photographs_is_told(folder: Path) -> None:

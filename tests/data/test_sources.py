@@ -7,7 +7,13 @@ from PIL import Image
 
 from lexiseg.data import semantic
 from lexiseg.data.captions import read_captions
-from lexiseg.data.mixture import CaptionSource, MixtureConfig, PhotographSource, weak_mixture
+from lexiseg.data.mixture import (
+    CaptionSource,
+    ImageLabelSource,
+    MixtureConfig,
+    PhotographSource,
+    weak_mixture,
+)
 from lexiseg.data.mixture import bundled as mixtures
 from lexiseg.data.semantic import IGNORE_INDEX
 from lexiseg.images import Preprocess
@@ -51,6 +57,30 @@ def test_the_right_caption_stands_first_among_those_of_others(captioned: Path) -
     assert set(source.class_names) == {"only a", "only b", "only c", "a thing", "another"}
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"image": "a.jpg", "name": "ant", "split": "val"}],
+            "no photographs of the split 'train'",
+        ),
+        ([{"image": "a.jpg", "split": "train"}], "'train'.* cannot be understood; it holds a list"),
+        (
+            {"a.jpg": "ant"},
+            "is not what it should be; it holds a list of rows {image, name, split}",
+        ),
+    ],
+)
+def test_whole_image_names_that_cannot_be_used_are_told(
+    tmp_path: Path, rows: object, message: str
+) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=message):
+        ImageLabelSource(tmp_path, "train")
+    with pytest.raises(ValueError, match="labels.json is missing"):
+        ImageLabelSource(tmp_path / "none", "train")
+
+
 def test_photographs_come_without_names(captioned: Path) -> None:
     source = PhotographSource(sorted((captioned / "images").iterdir()))
     drawn = source.draw(np.random.default_rng(0))
@@ -72,7 +102,7 @@ def test_a_weak_mixture_reads_no_mask(
     captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    for folder in (*mixtures.WEAK_PHOTOGRAPHS, "scenes/coco_mini"):
+    for folder in (*mixtures.SCENES, "scenes/coco_mini"):
         photograph(root / folder / "train" / "images" / "p.jpg", (200, 200, 200))
     said = {"p": {"captions": ["a grey wall"], "split": "train"}}
     (root / "scenes/coco_mini/captions.json").write_text(json.dumps(said))

@@ -8,9 +8,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from lexiseg.encoders.byte_pairs import decode, encode
 from lexiseg.encoders.checkpoints import from_openai, load_clip
 from lexiseg.encoders.clip import CLIP, MEAN, STD, VITB16, build_clip, centre_crop
-from lexiseg.encoders.tokenizer import decode, encode, tokenize
+from lexiseg.encoders.tokenizer import tokenize
 from tests.parity import SOURCES, Case, cases
 
 MANIFEST = "manifest_vitb16.json"

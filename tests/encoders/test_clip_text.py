@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from lexiseg.encoders.byte_pairs import END, START
 from lexiseg.encoders.clip_text import end_positions
-from lexiseg.encoders.tokenizer import END, START, tokenize
+from lexiseg.encoders.tokenizer import tokenize
 from tests.encoders.tiny_clip import tiny_clip
 
 

@@ -40,7 +40,7 @@ def test_a_tiny_image_is_refused(encoder):
 
 
 def test_an_unknown_intermediate_is_refused(encoder):
-    with pytest.raises(ValueError, match="has 0 and 1"):
+    with pytest.raises(ValueError, match=r"no intermediates \[2\]; choose from 0 to 1"):
         encoder.encode_images(torch.randn(1, 3, 32, 32), intermediates=(2,))
 
 

@@ -9,8 +9,9 @@ from functools import lru_cache
 import pytest
 import torch
 
-from lexiseg.encoders.sam import SAM, LayerNorm2d, PromptEncoder, build_sam
+from lexiseg.encoders.sam import SAM, build_sam
 from lexiseg.encoders.sam_checkpoints import OFFICIAL, from_official, load_sam, to_official
+from lexiseg.encoders.sam_prompts import PromptEncoder
 from lexiseg.encoders.sam_transformer import Attention, TwoWayTransformer
 from lexiseg.weights import load_state
 from tests.parity import cases, fill
@@ -101,11 +102,3 @@ def test_the_first_layer_alone_forgets_its_input() -> None:
     assert [layer.first for layer in transformer.layers] == [True, False, False]
     tokens, cells = transformer(torch.randn(2, 3, 16), torch.randn(2, 12, 16), torch.randn(12, 16))
     assert (tokens.shape, cells.shape) == ((2, 3, 16), (2, 12, 16))
-
-
-def test_layer_norm_of_maps() -> None:
-    norm, x = LayerNorm2d(5), torch.randn(2, 5, 3, 4)
-    torch.nn.init.normal_(norm.weight)
-    centred = x - x.mean(1, keepdim=True)
-    by_hand = centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt()
-    torch.testing.assert_close(norm(x), by_hand * norm.weight[:, None, None])

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lexiseg.encoders.tokenizer import END, START, decode, encode, tokenize, vocabulary
+from lexiseg.encoders.byte_pairs import END, START, decode, encode, vocabulary
+from lexiseg.encoders.tokenizer import tokenize
 
 
 def test_the_vocabulary_is_complete_and_read_once():

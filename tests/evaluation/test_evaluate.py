@@ -1,11 +1,9 @@
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from lexiseg.data.referring import read_referring_folder
 from lexiseg.data.semantic import SemanticDataset, Vocabulary, read_semantic_folder
@@ -13,7 +11,7 @@ from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.methods.base import Protocol
 from lexiseg.prompts import LabelSet
 from lexiseg.segmenter import Segmenter
-from tests.conftest import Judge, Painter
+from tests.conftest import Judge, Painter, write_flags
 
 Ask = Callable[..., SemanticDataset]
 
@@ -21,15 +19,7 @@ Ask = Callable[..., SemanticDataset]
 @pytest.fixture
 def flags(tmp_path: Path, flag: np.ndarray) -> SemanticDataset:
     """One picture in three colours; its mask calls the blue third green."""
-    for kind in ("images", "masks"):
-        (tmp_path / "val" / kind).mkdir(parents=True)
-    Image.fromarray(flag).save(tmp_path / "val" / "images" / "flag.png")
-    mask = np.repeat([[0, 1, 1]], 10, axis=-1).repeat(20, axis=0).astype(np.uint8)
-    Image.fromarray(mask).save(tmp_path / "val" / "masks" / "flag.png")
-    (tmp_path / "classes.json").write_text(
-        json.dumps({"classes": {"0": "red", "1": "green", "2": "blue"}})
-    )
-    return read_semantic_folder(tmp_path, "val")
+    return read_semantic_folder(write_flags(tmp_path, flag, [0, 1, 1]), "val")
 
 
 @pytest.fixture

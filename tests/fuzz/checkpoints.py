@@ -18,7 +18,7 @@ import numpy as np
 from damage import damaged
 
 with atheris.instrument_imports(include=["lexiseg._checkpoint"]):
-    from lexiseg._checkpoint import containers, machine, packed, plain, values  # noqa: F401
+    from lexiseg._checkpoint import containers, machine, packed, plain, records, values  # noqa: F401
 
 import torch
 

@@ -127,10 +127,10 @@ def test_a_full_disk_stops_no_photo_for_good(
     shutil.rmtree(tmp_path / "out")
     write, count = job.write_atomically, iter(range(1000))
 
-    def fail(path: Path, data: bytes, *, alone: bool) -> None:
+    def fail(path: Path, data: bytes, *, part: str) -> None:
         if 5 <= next(count) < 9:
             raise OSError(28, "No space left on device")
-        write(path, data, alone=alone)
+        write(path, data, part=part)
 
     monkeypatch.setattr(job, "write_atomically", fail)
     result = run()

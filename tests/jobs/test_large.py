@@ -10,8 +10,6 @@ from torch import nn
 from lexiseg.images import ImageError, Preprocess
 from lexiseg.jobs.large import segment_large, segment_photo, spans, tile_side
 from lexiseg.methods.base import Protocol
-from lexiseg.pictures import strips
-from lexiseg.pictures.strips import VipsStrips, WholePicture, open_strips
 from lexiseg.segmenter import Segmenter
 from tests.conftest import Judge, Painter
 
@@ -114,42 +112,6 @@ def test_what_goes_in_tiles(picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     )
     with pytest.raises(ValueError, match="at most a quarter"):
         segment_large(segmenter, picture, "red", tile=64, overlap=17)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("a.png", {}), ("a.jpg", {"quality": 95}), ("a.tif", {}), ("a.webp", {"lossless": True})],
-)
-def test_rows_are_those_of_the_whole_picture(
-    name: str, options: dict[str, object], picture: Path, tmp_path: Path
-) -> None:
-    with Image.open(picture) as image:
-        image.save(tmp_path / name, **options)
-    found = open_strips(tmp_path / name, max_pixels=40_000_000)
-    assert isinstance(found, VipsStrips)
-    with Image.open(tmp_path / name) as image:
-        expected = np.asarray(image).astype(int)
-    rows = [found.read(count) for count in (1, 70, 70, 70, 70)]
-    assert [len(part) for part in rows] == [1, 70, 70, 9, 0]
-    error = np.abs(np.concatenate(rows) - expected)
-    assert error.max() <= (3 if name == "a.jpg" else 0)
-
-
-def test_other_pictures_are_read_whole(
-    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Image.open(picture) as image:
-        image.convert("L").save(tmp_path / "grey.png")
-        turned = Image.Exif()
-        turned[0x0112] = 6
-        image.save(tmp_path / "turned.jpg", exif=turned)
-        image.convert("RGBA").save(tmp_path / "clear.png")
-    for name in ("grey.png", "turned.jpg", "clear.png"):
-        found = open_strips(tmp_path / name, max_pixels=40_000_000)
-        assert isinstance(found, WholePicture)
-    assert open_strips(tmp_path / "turned.jpg", max_pixels=40_000_000).size == (211, 150)
-    monkeypatch.setattr(strips, "_has_vips", lambda: False)
-    assert isinstance(open_strips(picture, max_pixels=40_000_000), WholePicture)
 
 
 def test_a_picture_that_is_cut_short(picture: Path, tmp_path: Path) -> None:

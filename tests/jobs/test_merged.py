@@ -4,13 +4,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from lexiseg.jobs import job
+from lexiseg.jobs import job, merged
 from tests.jobs.conftest import content
 
 Run = Callable[..., "object"]
@@ -109,3 +110,19 @@ def test_a_result_that_was_changed_is_named(run: Run, photos: Path, tmp_path: Pa
     assert result.exit_code == 2
     assert "photo_0_coco.json: is not what this job wrote" in result.stderr
     assert "delete it and give the command again" in result.stderr
+
+
+def test_a_disk_that_fills_up_meanwhile_is_left_clean(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Any, *_: object) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merged, "_write", full)
+        run("--format", "coco")
+    names = [name.rpartition("/")[2] for name in content(tmp_path / "out")]
+    assert not [name for name in names if name.startswith(".") or name == "lexiseg_coco.json"]
+    run("--format", "coco")
+    assert (tmp_path / "out" / "lexiseg_coco.json").is_file()

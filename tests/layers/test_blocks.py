@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from lexiseg.layers.blocks import MLP, QuickGELU, TransformerBlock
+from lexiseg.layers.blocks import MLP, LayerNorm2d, QuickGELU, TransformerBlock
 
 
 def test_quick_gelu_by_hand():
@@ -24,3 +24,11 @@ def test_a_causal_block_does_not_look_ahead():
     before, after = block(tokens, causal=True), block(changed, causal=True)
     torch.testing.assert_close(before[:, :4], after[:, :4], rtol=0, atol=1e-6)
     assert not torch.allclose(block(tokens)[:, :4], block(changed)[:, :4], atol=1e-3)
+
+
+def test_layer_norm_of_maps():
+    norm, x = LayerNorm2d(5), torch.randn(2, 5, 3, 4)
+    torch.nn.init.normal_(norm.weight)
+    centred = x - x.mean(1, keepdim=True)
+    by_hand = centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt()
+    torch.testing.assert_close(norm(x), by_hand * norm.weight[:, None, None])

@@ -2,7 +2,7 @@
 
 import torch
 
-from lexiseg.layers.cost import CostSkip, best_texts, cosine_cost
+from lexiseg.layers.cost import LEFT_OUT, CostSkip, best_texts, cosine_cost, of_best_texts
 from lexiseg.registry import builder_of
 
 
@@ -35,3 +35,13 @@ def test_a_new_head_with_the_skip_answers_as_the_raw_cost_does():
         found = model(image, texts)
     factor = model.skip.gain / raw.encoder.logit_scale.exp()
     torch.testing.assert_close(found, factor * logits + model.skip.offset, rtol=1e-4, atol=1e-4)
+
+
+def test_texts_that_do_not_take_part() -> None:
+    cost = torch.rand(2, 5, 3, 4)
+    logits = of_best_texts(lambda image, best: cost[image : image + 1, best], cost, 2)
+    left_out = logits == LEFT_OUT
+    assert (left_out.sum(dim=1) == 3).all()
+    assert torch.equal(logits[~left_out], cost[~left_out])
+    for image, of_image in enumerate(cost):
+        assert not left_out[image, best_texts(of_image, 2)].any()

@@ -17,7 +17,6 @@ class MeanColour(nn.Module):
     """Pooled is the mean colour; texts are colours."""
 
     dim = 3
-    intermediate_widths = ()
 
     def __init__(self) -> None:
         super().__init__()

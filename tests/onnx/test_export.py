@@ -10,7 +10,8 @@ import pytest
 
 from lexiseg.methods.base import SegmentationModel
 from lexiseg.onnx import OnnxSegmenter
-from lexiseg.onnx.export import compare, export, made_up_pictures, quantise
+from lexiseg.onnx.export import export, quantise
+from lexiseg.onnx.parity import compare, made_up_pictures
 from lexiseg.onnx.segmenter import GRAPHS
 from lexiseg.registry import create_model
 from tests.conftest import Painter
@@ -60,6 +61,24 @@ def test_matrices_as_int8(model: SegmentationModel, exported: Path, tmp_path: Pa
     parity = compare(model, OnnxSegmenter(folder), made_up_pictures(), VOCABULARIES)
     assert parity["logits"] > 1e-6
     assert parity["agreement"] > 0.8  # of weights drawn at random, which no label wins clearly
+
+
+def test_graphs_of_which_some_are_int8_are_no_export(
+    model: SegmentationModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(model: SegmentationModel, folder: Path, *_: object) -> dict[str, float]:
+        (folder / "model.json").write_text("{}")
+        return {"logits": 0.0, "agreement": 1.0}
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lexiseg.onnx.export.open_graphs", lambda *_: [])
+    monkeypatch.setattr("lexiseg.onnx.export._measured", measured)
+    monkeypatch.setattr("lexiseg.onnx.export.quantise", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(model, tmp_path, name="tiny", int8=True)
+    assert not (tmp_path / "model.json").exists()
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:

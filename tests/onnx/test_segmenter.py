@@ -12,7 +12,7 @@ import pytest
 from lexiseg.images import ImageError
 from lexiseg.methods.base import SegmentationModel
 from lexiseg.onnx import OnnxSegmenter
-from lexiseg.onnx.export import made_up_pictures
+from lexiseg.onnx.parity import made_up_pictures
 from lexiseg.segmenter import Segmenter
 
 LABELS = "dog, grass|lawn, bright blue sky"
@@ -33,6 +33,14 @@ def test_results_are_the_same(
         np.testing.assert_allclose(found.confidence, expected.confidence, rtol=0, atol=1e-4)
         np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
         np.testing.assert_array_equal(found.image, picture)
+
+
+@pytest.mark.parametrize("threads", ["2,1", "", "many"])
+def test_any_number_of_threads_is_taken(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, threads: str
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert OnnxSegmenter(exported).description.model == "tiny"
 
 
 def test_more_labels_than_fit_into_8_bits(exported: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lexiseg.outputs import FORMATS, PICTURE_ENDINGS, output_files, parse_formats
-from lexiseg.outputs.formats import _plain
+from lexiseg.outputs.formats import letters
 from lexiseg.result import Segmentation
 
 HOSTILE = (
@@ -43,7 +43,7 @@ def test_hostile_labels_stay_in_the_folder(tmp_path: Path) -> None:
     record = json.loads(files["json"].read_text(encoding="utf-8"))
     assert tuple(row["label"] for row in record["labels"]) == HOSTILE
     assert record["files"] == {kind: path.name for kind, path in files.items()}
-    assert all(len(os.fsencode(_plain(label))) <= 61 for label in HOSTILE)
+    assert all(len(os.fsencode(letters(label))) <= 60 for label in HOSTILE)
 
 
 def test_results_are_told_from_photographs() -> None:

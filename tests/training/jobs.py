@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lexiseg.training.gather import gather_rows
+from lexiseg.training.loop import fit
+from lexiseg.training.metrics import read_metrics
 from lexiseg.training.optim import parameter_groups, schedule_of
 from lexiseg.training.run import Batch, Job, OptimConfig, TrainConfig
 from lexiseg.weights import save_weights
@@ -198,3 +200,30 @@ def job_of(kind: str) -> Job:
     steps = schedule_of(OptimConfig(schedule="multi-step", milestones=(0.5,)), CONFIG.steps)
     groups[0]["schedule"] = steps
     return line_job(objective=objective, samples=Expressions(), groups=groups)
+
+
+class StopError(Exception):
+    """What a test stops a run with."""
+
+
+def run(out: Path, config: TrainConfig = CONFIG, stop_at: int | None = None, **more: object) -> Job:
+    job = line_job(config, **more)
+
+    def stop(step: int, losses: dict[str, float]) -> None:
+        if step == stop_at:
+            raise StopError
+
+    fit(job, config, out, on_step=stop)
+    return job
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    """The log without what depends on the clock."""
+    found = read_metrics(out / "metrics.jsonl")
+    return [{key: row[key] for key in row if key != "seconds"} for row in found]
+
+
+def assert_same(first: nn.Module, second: nn.Module) -> None:
+    state = second.state_dict()
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, state[name]), name

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from lexiseg.data.semantic import read_semantic_folder
-from lexiseg.evaluation.evaluate import SemanticEvaluation
 from lexiseg.evaluation.record import RecordedEvaluation
+from lexiseg.evaluation.semantic import SemanticEvaluation
 from lexiseg.segmenter import Segmenter
 from lexiseg.training.checkpoints import WEIGHTS_FILE, copy_whole, judged, write_checkpoint
 from lexiseg.training.export import export_weights

@@ -16,6 +16,17 @@ def test_what_the_weights_do_not_depend_on_may_change(tmp_path: Path) -> None:
         check_run(tmp_path, replace(CONFIG, steps=3), {"recipe": "other"})
 
 
+def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path: Path) -> None:
+    write_run(tmp_path, CONFIG, {})
+    path = tmp_path / "run.json"
+    facts = json.loads(path.read_text())
+    del facts["config"]["accumulate"], facts["config"]["optim"]["decay"]
+    path.write_text(json.dumps(facts))
+    check_run(tmp_path, CONFIG, {})
+    with pytest.raises(ValueError, match=r"accumulate \(there 1, now 2\)"):
+        check_run(tmp_path, replace(CONFIG, accumulate=2), {})
+
+
 def test_a_damaged_run_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
@@ -50,7 +61,6 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
         tmp_path / "checkpoints" / ".step-000001.removed" / "state.pt",
         tmp_path / "checkpoints" / "step-000001" / ".0f.part",
         tmp_path / ".0f.part",
-        tmp_path / ".weights.safetensors.x1",
     ]
     for path in (kept, *stale):
         path.parent.mkdir(parents=True, exist_ok=True)

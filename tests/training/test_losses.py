@@ -2,7 +2,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lexiseg.training.losses import masked_bce, published_bce
+from lexiseg.training.losses import (
+    image_label_loss,
+    masked_bce,
+    name_weights,
+    overlap_loss,
+    published_bce,
+    weighted_cross_entropy,
+)
+
+NAMES = ("background", "dog", "sky", "car")
 
 
 def one_hot(labels: torch.Tensor, texts: int) -> torch.Tensor:
@@ -57,3 +66,53 @@ def test_nothing_labelled_is_no_loss() -> None:
 def test_labels_outside_the_texts_are_refused(loss: object) -> None:
     with pytest.raises(ValueError, match="label 7 came with 4 texts; labels go from 0 to 3"):
         loss(torch.randn(1, 4, 4, 4), torch.full((1, 4, 4), 7))
+
+
+def test_ignored_pixels_say_nothing() -> None:
+    logits = torch.randn(4, 8, 8)
+    labels = torch.full((8, 8), 255)
+    labels[0] = 1
+    changed = logits.clone()
+    changed[:, 4:] += 10 * torch.randn(4, 4, 8)
+    first = weighted_cross_entropy(logits, labels, NAMES, 0.5)
+    assert torch.equal(first, weighted_cross_entropy(changed, labels, NAMES, 0.5))
+    assert weighted_cross_entropy(logits, torch.full((8, 8), 255), NAMES, 0.5) == 0
+
+
+def test_background_counts_less() -> None:
+    logits = torch.zeros(2, 8, 8)
+    logits[0] = 2.0  # says background everywhere
+    labels = torch.zeros(8, 8, dtype=torch.long)
+    labels[4:] = 1
+    heavy = weighted_cross_entropy(logits, labels, ("background", "dog"), 1.0)
+    light = weighted_cross_entropy(logits, labels, ("background", "dog"), 0.1)
+    assert light > heavy  # the wrong half now weighs more
+
+
+def test_a_small_region_weighs_more_for_each_pixel() -> None:
+    labels = torch.zeros(100, dtype=torch.long).view(10, 10)
+    labels[0, 0] = 1
+    weights = name_weights(labels.flatten(), 3)
+    assert weights[1] == pytest.approx(0.01**-0.25, rel=1e-4)
+    assert weights[0] < weights[1]
+
+
+def test_a_whole_image_name_is_found_by_its_best_patches() -> None:
+    logits = torch.zeros(3, 4, 4)
+    logits[1, 0, 0] = 20.0
+    assert image_label_loss(logits, 1) < 0.01 < image_label_loss(logits, 0)
+
+
+def test_overlap_of_regions() -> None:
+    labels = torch.zeros(4, 4, dtype=torch.long)
+    labels[:2] = 1
+    sure = 50.0 * torch.nn.functional.one_hot(labels, 3).permute(2, 0, 1).float()
+    names = ("background", "dog", "sky")
+    assert overlap_loss(sure, labels, names) == pytest.approx(0, abs=1e-6)
+    # All of it called dog: twice the 8 pixels in common over 16 + 8.
+    wrong = torch.zeros(3, 4, 4)
+    wrong[1] = 50.0
+    assert overlap_loss(wrong, labels, names) == pytest.approx(1 - 16 / 24, abs=1e-6)
+    labels[2:] = 255  # nobody's pixels count neither way
+    assert overlap_loss(wrong, labels, names) == pytest.approx(0, abs=1e-6)
+    assert overlap_loss(wrong, torch.zeros_like(labels), names) == 0

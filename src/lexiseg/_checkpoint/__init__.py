@@ -1,1 +1,1 @@
-"""Reading checkpoints without running anything in them; weights.py is the door."""
+"""Reading checkpoints without running anything in them; weights/ is the door."""

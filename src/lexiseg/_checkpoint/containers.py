@@ -11,12 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lexiseg._checkpoint.machine import (
-    DECODING_ERRORS,
-    Machine,
-    StorageRef,
-    UnsafeCheckpointError,
-)
+from lexiseg._checkpoint.machine import DECODING_ERRORS, Machine
+from lexiseg._checkpoint.records import StorageRef, UnsafeCheckpointError
 from lexiseg._checkpoint.values import Resolver, TensorRef, flatten, is_allowed
 
 LARGEST_PICKLE = 64 * 2**20

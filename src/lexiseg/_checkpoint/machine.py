@@ -1,26 +1,25 @@
 """A pickle reader that cannot run code: it only builds inert records.
 
 Python's own unpickler calls whatever a file names. Here the opcodes only move data: a call in the
-file becomes a :class:`Made` record, and values.py turns those few that describe tensors, arrays and
+file becomes a record (records.py), and values.py turns those few that describe tensors, arrays and
 dictionaries into values. A name outside its list ends the reading.
 """
 
 import pickletools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
+from lexiseg._checkpoint.records import (
+    STORAGE_TYPES,
+    Global,
+    Made,
+    StorageRef,
+    UnsafeCheckpointError,
+)
 
 MOST_OPCODES = 1_000_000
 LONGEST_INTEGER = 128  # bits
-
-
-class UnsafeCheckpointError(ValueError):
-    """A checkpoint asks for code, is damaged, or is of no known format."""
-
-
 # Everything that goes wrong in the decoding of hostile bytes.
 DECODING_ERRORS = (
     ValueError,
@@ -33,49 +32,6 @@ DECODING_ERRORS = (
     MemoryError,
     struct.error,
 )
-
-STORAGE_TYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """A name in a file, such as ``torch._utils._rebuild_tensor_v2``; nothing is looked up."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(slots=True, eq=False)
-class Made:
-    """What a call in the file would have made."""
-
-    maker: Global
-    args: tuple[Any, ...]
-    state: Any = None
-    items: dict[Any, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StorageRef:
-    """A run of numbers kept outside the pickle."""
-
-    key: str
-    dtype: torch.dtype
-    length: int
 
 
 class Machine:

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lexiseg._checkpoint.machine import UnsafeCheckpointError
+from lexiseg._checkpoint.records import UnsafeCheckpointError
 
 LARGEST_HEADER = 16 * 2**20
 

@@ -7,7 +7,8 @@ with it every call: what a file holds is data, or the reading ends.
 import io
 from typing import Any
 
-from lexiseg._checkpoint.machine import Global, Machine, UnsafeCheckpointError
+from lexiseg._checkpoint.machine import Machine
+from lexiseg._checkpoint.records import Global, UnsafeCheckpointError
 
 MOST_OPCODES = 20_000_000  # the largest REFER file has about 6 million
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lexiseg._checkpoint.machine import STORAGE_TYPES, Global, Made, StorageRef
+from lexiseg._checkpoint.records import STORAGE_TYPES, Global, Made, StorageRef
 
 MOST_ENTRIES = 200_000
 MOST_DIMENSIONS = 16

@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -18,7 +18,7 @@ from lexiseg.apps.prototypes import app as prototypes
 from lexiseg.apps.refer import refer
 from lexiseg.apps.segment import segment
 from lexiseg.apps.serve import demo, serve
-from lexiseg.apps.terminal import FAILED, complain, echo_json, print_table
+from lexiseg.apps.terminal import FAILED, AsJson, complain, echo_json, print_table
 from lexiseg.apps.train import train
 from lexiseg.apps.video import video
 from lexiseg.apps.weights import export_weights, push_to_hub
@@ -30,33 +30,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-
-app.command(
-    epilog='Example: `lexiseg segment photo.jpg holiday/ --labels "dog, grass, sofa|couch"`'
-)(segment)
-app.command(epilog='Example: `lexiseg compare photo.jpg --labels "dog, grass"`')(compare)
-app.command(epilog='Example: `lexiseg video in.mp4 --labels "dog, grass" --out out.mp4`')(video)
+COMMANDS: dict[str, Callable[..., None]] = {
+    'segment photo.jpg holiday/ --labels "dog, grass, sofa|couch"': segment,
+    'compare photo.jpg --labels "dog, grass"': compare,
+    'video in.mp4 --labels "dog, grass" --out out.mp4': video,
+    "evaluate catseg_lite maskclip_lite my_photos --split val": evaluate,
+    'refer photo.jpg "the dog on the left" --model cris_r50=cris.pth': refer,
+    "train catseg_lite --data photos --out runs/catseg_lite": train,
+    "export-weights runs/own mine.safetensors --licence cc-by-4.0": export_weights,
+    "convert model_base.pth catseg_vitb16.safetensors": convert,
+    "doctor --json": doctor,
+    "export catseg_lite --onnx catseg_onnx --int8": export,
+    "bench catseg_lite maskclip_lite --labels 5,20,150": bench,
+    "serve --model catseg_lite --model cris_lite": serve,
+    "demo --model catseg_lite --model maskclip_lite": demo,
+    "push-to-hub mine.safetensors me/mine": push_to_hub,
+}
+for example, command in COMMANDS.items():
+    app.command(epilog=f"Example: `lexiseg {example}`")(command)
 app.add_typer(data, name="data")
 app.add_typer(prototypes, name="prototypes")
-app.command(epilog="Example: `lexiseg evaluate catseg_lite maskclip_lite my_photos --split val`")(
-    evaluate
-)
-app.command(
-    epilog='Example: `lexiseg refer photo.jpg "the dog on the left" --model cris_r50=cris.pth`'
-)(refer)
-app.command(epilog="Example: `lexiseg train catseg_lite --data photos --out runs/catseg_lite`")(
-    train
-)
-app.command(
-    epilog="Example: `lexiseg export-weights runs/own mine.safetensors --licence cc-by-4.0`"
-)(export_weights)
-app.command(epilog="Example: `lexiseg convert model_base.pth catseg_vitb16.safetensors`")(convert)
-app.command(epilog="Example: `lexiseg doctor --json`")(doctor)
-app.command(epilog="Example: `lexiseg export catseg_lite --onnx catseg_onnx --int8`")(export)
-app.command(epilog="Example: `lexiseg bench catseg_lite maskclip_lite --labels 5,20,150`")(bench)
-app.command(epilog="Example: `lexiseg serve --model catseg_lite --model cris_lite`")(serve)
-app.command(epilog="Example: `lexiseg demo --model catseg_lite --model maskclip_lite`")(demo)
-app.command(epilog="Example: `lexiseg push-to-hub mine.safetensors me/mine`")(push_to_hub)
 
 
 def main() -> None:
@@ -79,11 +72,7 @@ def lexiseg() -> None:
 
 
 @app.command(epilog="Example: `lexiseg models --json`")
-def models(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per model instead of a table.")
-    ] = False,
-) -> None:
+def models(as_json: AsJson = False) -> None:
     """List every model: size, licence, where its weights are, reported scores."""
     rows = list(_model_rows())
     if as_json:

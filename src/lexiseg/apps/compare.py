@@ -1,38 +1,37 @@
 """``lexiseg compare``: one photo, several models, one picture and one table."""
 
-import io
 import time
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from lexiseg.apps.segment import DEFAULT_FOLDER, read_labels
+from lexiseg.apps.files import DEFAULT_FOLDER
+from lexiseg.apps.loading import load_segmenter
+from lexiseg.apps.segment import BackgroundRule, Labels, read_labels
 from lexiseg.apps.terminal import (
     FAILED,
     MISUSE,
     RUN_ERRORS,
+    AsJson,
     complain,
     echo,
     echo_json,
-    load_segmenter,
     make_folder,
     misuse,
     print_table,
     progress,
+    quiet_pictures,
     reason,
 )
+from lexiseg.atomic import write_atomically
 
 _HEIGHT = 480
 
 
 def compare(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture.")],
-    labels: Annotated[
-        str,
-        typer.Option(help="Labels between commas, synonyms between bars; or a standard list."),
-    ],
+    labels: Labels,
     models: Annotated[
         str,
         typer.Option(
@@ -43,18 +42,14 @@ def compare(
     out: Annotated[
         Path, typer.Option(help="Folder for the picture, made if need be.")
     ] = DEFAULT_FOLDER,
-    background: Annotated[
-        str, typer.Option(help="When a pixel has no label, as for segment.")
-    ] = "off",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per model instead of a table.")
-    ] = False,
+    background: BackgroundRule = "off",
+    as_json: AsJson = False,
 ) -> None:
     """Segment a photo by several models: NAME_compared.jpg shows them beside the photo.
 
     The table has the share of the photo that each model gives to each label, how much of it the
     first model labels alike, and the seconds that the photo took.
-    Exit codes: 0 done, 1 a model or the photo failed, 2 wrong use.
+    Exit codes: 0 done, 1 a model, the photo or the picture failed, 2 wrong use.
     """
     label_set, mode = read_labels(labels, background)
     names = _names(models)
@@ -62,8 +57,7 @@ def compare(
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     failed = False
-    with progress(len(names), "comparing") as advance, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
+    with progress(len(names), "comparing") as advance, quiet_pictures():
         for name in names:
             try:
                 segmenter = load_segmenter(name)
@@ -80,11 +74,19 @@ def compare(
             advance()
     if not results:
         raise typer.Exit(FAILED)
-    file = _write_picture(photo, out, results)
+    from lexiseg.jobs.photos import fitting
+
+    file = out / f"{fitting(photo.stem)}_compared.jpg"
+    picture: str | None = str(file)
+    try:
+        _write_picture(file, results)
+    except RUN_ERRORS as error:  # the table is told all the same
+        complain(reason(file, error))
+        picture, failed = None, True
     rows = _rows(results, seconds)
     if as_json:
         for row in rows:
-            echo_json({"image": str(photo), **row, "picture": str(file)})
+            echo_json({"image": str(photo), **row, "picture": picture})
     else:
         cells = [
             (
@@ -96,7 +98,8 @@ def compare(
             for row in rows
         ]
         print_table(["model", *label_set.labels, "agreement", "seconds"], cells)
-        echo(f"picture: {file}")
+        if picture is not None:
+            echo(f"picture: {picture}")
     raise typer.Exit(FAILED if failed else 0)
 
 
@@ -131,20 +134,16 @@ def _rows(results: dict[str, Any], seconds: dict[str, float]) -> list[dict[str, 
     ]
 
 
-def _write_picture(photo: Path, out: Path, results: dict[str, Any]) -> Path:
+def _write_picture(file: Path, results: dict[str, Any]) -> None:
     """The photo and each model's picture under its name, side by side."""
     from PIL import Image
 
-    from lexiseg.jobs.photos import fitting
+    from lexiseg.outputs.pictures import jpeg_bytes
     from lexiseg.plot import side_by_side, titled
-    from lexiseg.result import write_atomically
 
     image = next(iter(results.values())).image
     pictures = [titled(Image.fromarray(image), "photo")]
     pictures += [titled(result.plot(), name) for name, result in results.items()]
     columns = min(len(pictures), 3)
-    buffer = io.BytesIO()
-    side_by_side(pictures, height=_HEIGHT, columns=columns).save(buffer, "JPEG", quality=90)
-    file = out / f"{fitting(photo.stem)}_compared.jpg"
-    write_atomically(file, buffer.getvalue())
-    return file
+    sheet = side_by_side(pictures, height=_HEIGHT, columns=columns)
+    write_atomically(file, jpeg_bytes(sheet))

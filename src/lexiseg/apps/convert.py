@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lexiseg.apps.terminal import FAILED, complain, echo, echo_json, misuse, print_table
+from lexiseg.apps.terminal import echo, echo_json, fail, misuse, print_table
 
 SHOWN_KEYS = 10
 
@@ -47,8 +47,7 @@ def convert(
     try:
         report = write(source, out, model=model)
     except (UnsafeCheckpointError, OSError) as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+        fail(str(error))
     except ValueError as error:
         misuse(str(error))
     if as_json:
@@ -56,8 +55,7 @@ def convert(
     else:
         _show(report, keys)
     if not report.fits:
-        complain(f"the keys do not fit {report.model}; nothing was written")
-        raise typer.Exit(FAILED)
+        fail(f"the keys do not fit {report.model}; nothing was written")
     if not as_json:
         echo(f"weights: {out}")
 

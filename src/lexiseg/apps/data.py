@@ -10,9 +10,11 @@ import typer
 
 from lexiseg.apps.terminal import (
     FAILED,
+    AsJson,
     complain,
     echo,
     echo_json,
+    fail,
     misuse,
     print_table,
     progress,
@@ -35,11 +37,7 @@ Split = Annotated[str, typer.Option(help="Which part of it: val, or train.")]
 
 
 @app.command("list", epilog="Example: `lexiseg data list --json`")
-def list_benchmarks(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per benchmark instead of a table.")
-    ] = False,
-) -> None:
+def list_benchmarks(as_json: AsJson = False) -> None:
     """List the benchmarks, with the classes and the size of the validation split.
 
     `lexiseg data check NAME ROOT` and --json say where to get one.
@@ -124,8 +122,7 @@ def prepare(
         name = find_name(name)
         jobs = plan(name, root, split)
     except (SourceError, ImportError) as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+        fail(str(error))
     except ValueError as error:
         misuse(str(error))
     except OSError as error:
@@ -152,5 +149,4 @@ def _check_folder(root: Path) -> None:
 
 def _fail(error: OSError, root: Path) -> NoReturn:
     """Complain of a file that the system does not let us read, and end."""
-    complain(reason(Path(error.filename or root), error))
-    raise typer.Exit(FAILED) from error
+    fail(reason(Path(error.filename or root), error))

@@ -43,9 +43,10 @@ class Page:
 
     def run(self, photo: str | None, kind: str, words: str, model: str, other: str) -> list[Any]:
         """Mask, second mask, legend, files, and what is told."""
+        names = [model] if other in (NO_MODEL, model) else [model, other]
         try:
             image = _photo(photo)
-            results = [self._ask(image, kind, words, name) for name in _chosen(model, other)]
+            results = [self._ask(image, kind, words, name) for name in names]
         except (Refusal, ValueError, TimeoutError) as error:
             nothing = gr.update(value=None)
             return [nothing, gr.update(value=None, visible=False), "", nothing, told(error)]
@@ -56,9 +57,7 @@ class Page:
             gr.update(value=second, visible=second is not None, label=f"Mask by {other}"),
             "".join(
                 legend(self._title(name, kind), result, place=place)
-                for name, result, place in zip(
-                    _chosen(model, other), results, ("result", "second"), strict=False
-                )
+                for name, result, place in zip(names, results, ("result", "second"), strict=False)
             ),
             self._files(results[0]),
             "",
@@ -133,28 +132,7 @@ def create_demo(service: Service, *, examples: Sequence[Path] = ()) -> gr.Blocks
         page = Page(service, Path(blocks.GRADIO_CACHE) / "lexiseg")
         gr.Markdown("# lexiseg\nDrop a photo, say what to look for.")
         with gr.Row():
-            with gr.Column(min_width=280):
-                photo = gr.Image(
-                    label="Photo", type="filepath", sources=["upload", "clipboard"], height=300
-                )
-                # The library's own reader, with its limits, is the only one that opens the file.
-                photo.preprocess = _path_of  # type: ignore[method-assign]
-                if examples:
-                    gr.Examples([str(path) for path in examples], photo, label="Photos to try")
-                kind = gr.Radio([WORDS, SENTENCE], value=WORDS, label="Look for", elem_id="kind")
-                words = gr.Textbox(
-                    label="Words or sentence",
-                    info="dog, grass, sofa|couch (commas between labels, bars between synonyms)",
-                    max_length=100_000,
-                    max_lines=4,
-                    elem_id="words",
-                )
-                model = gr.Dropdown(models, value=models[0], label="Model", filterable=False)
-                other = gr.Dropdown(
-                    [NO_MODEL, *models], value=NO_MODEL, label="Compare with", filterable=False
-                )
-                gr.HTML(page.who_reads(), elem_id="readers")
-                go = gr.Button("Segment", variant="primary", elem_id="go")
+            asked, go = _question(models, page.who_reads(), examples)
             with gr.Column(min_width=280):
                 message = gr.HTML(elem_id="told")
                 mask = gr.Image(
@@ -173,14 +151,42 @@ def create_demo(service: Service, *, examples: Sequence[Path] = ()) -> gr.Blocks
             maps = gr.Gallery(
                 label="Steps", columns=3, interactive=False, buttons=[], elem_id="steps"
             )
-        asked = [photo, kind, words, model, other]
         answers = [mask, second, legend_box, files, message]
-        for event in (go.click, words.submit):
+        for event in (go.click, asked[2].submit):
             event(page.run, asked, answers, api_visibility="private", concurrency_limit=4)
         look.click(page.explain, asked[:4], [maps, message], api_visibility="private")
     for block in blocks.blocks.values():
         _fetch_nothing(block)
     return blocks
+
+
+def _question(
+    models: Sequence[str], readers: str, examples: Sequence[Path]
+) -> tuple[list[Any], Any]:
+    """The left column: photo, kind of words, words, model, other model; and the button."""
+    with gr.Column(min_width=280):
+        photo = gr.Image(
+            label="Photo", type="filepath", sources=["upload", "clipboard"], height=300
+        )
+        # The library's own reader, with its limits, is the only one that opens the file.
+        photo.preprocess = _path_of  # type: ignore[method-assign]
+        if examples:
+            gr.Examples([str(path) for path in examples], photo, label="Photos to try")
+        kind = gr.Radio([WORDS, SENTENCE], value=WORDS, label="Look for", elem_id="kind")
+        words = gr.Textbox(
+            label="Words or sentence",
+            info="dog, grass, sofa|couch (commas between labels, bars between synonyms)",
+            max_length=100_000,
+            max_lines=4,
+            elem_id="words",
+        )
+        model = gr.Dropdown(models, value=models[0], label="Model", filterable=False)
+        other = gr.Dropdown(
+            [NO_MODEL, *models], value=NO_MODEL, label="Compare with", filterable=False
+        )
+        gr.HTML(readers, elem_id="readers")
+        go = gr.Button("Segment", variant="primary", elem_id="go")
+    return [photo, kind, words, model, other], go
 
 
 def mount_demo(app: FastAPI, *, examples: Sequence[Path] = ()) -> FastAPI:
@@ -244,7 +250,3 @@ def _reading(segmenter: Any) -> str:
     if reads_sentences(segmenter):
         return _READ
     return _AS_LABEL if hasattr(segmenter, "refer") else _NOT_TAKEN
-
-
-def _chosen(model: str, other: str) -> list[str]:
-    return [model] if other in (NO_MODEL, model) else [model, other]

@@ -1,17 +1,11 @@
 """``lexiseg doctor``: what is installed, and what each model lacks."""
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from lexiseg.apps.terminal import echo, echo_json, print_table
+from lexiseg.apps.terminal import AsJson, echo, echo_json, print_table
 
 
-def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
-    ] = False,
-) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Say what is installed, which weights are here, and what each model lacks.
 
     Nothing is downloaded. Exit code: 0.

@@ -1,25 +1,26 @@
 """``lexiseg evaluate``: models scored on a data set, one table for all."""
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from lexiseg.apps.loading import load_segmenter
 from lexiseg.apps.terminal import (
     FAILED,
     RUN_ERRORS,
+    AsJson,
     complain,
     echo_json,
-    load_segmenter,
     make_folder,
     misuse,
     note,
     print_markdown,
     print_table,
     progress,
+    read_shard,
 )
 
 _RANK, _WORLD_SIZE = "RANK", "WORLD_SIZE"
@@ -64,9 +65,7 @@ def evaluate(
     ] = "1/1",
     workers: Annotated[int, typer.Option(min=0, help="Threads that read ahead.")] = 1,
     per_class: Annotated[bool, typer.Option("--per-class", help="IoU of each class too.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per model instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the table as Markdown.")
     ] = False,
@@ -85,7 +84,7 @@ def evaluate(
     dataset, mode = _dataset(name, split, data_root), _background(background)
     make_folder(out)
     for model in models[1:]:  # what is wrong with a name is told before hours are spent
-        load_segmenter(model, protocol=protocol)
+        _load(model, protocol)
     choices = {"background": mode, "boundary": boundary}
     rows = [_try(model, protocol, dataset, choices, out, part, workers) for model in models]
     shown = [row for row in rows if row]
@@ -110,7 +109,7 @@ def _try(
     """The record of one model; {} where other processes make it, None where it failed."""
     from lexiseg.evaluation.evaluate import prepare_evaluation
 
-    segmenter = load_segmenter(model, protocol=protocol)
+    segmenter = _load(model, protocol)
     try:
         evaluation = prepare_evaluation(segmenter, dataset, **choices)
         return _score(model, evaluation, out, part, workers)
@@ -119,6 +118,13 @@ def _try(
     if _RANK in os.environ:  # the other processes must not wait for this one
         raise typer.Exit(FAILED)
     return None
+
+
+def _load(model: str, protocol: str) -> Any:
+    segmenter = load_segmenter(model, protocol=protocol)
+    if not hasattr(segmenter, "protocol"):
+        misuse(f"{model} is an exported model, which is not scored; give the model itself")
+    return segmenter
 
 
 def _score(
@@ -160,10 +166,7 @@ def _merge_launched(run: Any, model: str, part: tuple[int, int]) -> dict[str, An
 def _part(shard: str) -> tuple[int, int]:
     """(i, n), i from 0, of the option or of a launcher's environment."""
     if _RANK not in os.environ and _WORLD_SIZE not in os.environ:
-        found = re.fullmatch(r"([0-9]+)/([0-9]+)", shard)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
-        return int(found[1]) - 1, int(found[2])
+        return read_shard(shard)
     if shard != "1/1":
         misuse("--shard came under a launcher, which makes parts itself; leave one of them out")
     rank, world = (os.environ.get(name, "") for name in (_RANK, _WORLD_SIZE))

@@ -5,16 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lexiseg.apps.terminal import (
-    FAILED,
-    complain,
-    echo,
-    echo_json,
-    load_segmenter,
-    make_folder,
-    misuse,
-    reason,
-)
+from lexiseg.apps.loading import load_segmenter
+from lexiseg.apps.terminal import AsJson, echo, echo_json, fail, make_folder, misuse, reason
 
 
 def export(
@@ -38,9 +30,7 @@ def export(
             "--photo", metavar="PHOTO", help="A picture to compare with torch on; repeatable."
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the description as a JSON object.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write image encoder, text encoder and head as ONNX graphs; needs the extra `onnx`.
 
@@ -50,13 +40,12 @@ def export(
     """
     from lexiseg.images import ImageError, read_image
 
-    segmenter = load_segmenter(model)
-    make_folder(onnx)
     try:
         pictures = [read_image(photo) for photo in photos or []]
     except ImageError as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+        fail(str(error))
+    segmenter = load_segmenter(model)
+    make_folder(onnx)
     try:
         from lexiseg.onnx.export import export as write
 
@@ -64,8 +53,7 @@ def export(
     except ValueError as error:
         misuse(str(error))
     except (ImportError, OSError, ArithmeticError) as error:
-        complain(reason(onnx, error))
-        raise typer.Exit(FAILED) from error
+        fail(reason(onnx, error))
     parity = description.parity or {}
     if as_json:
         record = {"folder": str(onnx), "model": model, "int8": list(description.int8), **parity}

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+DEFAULT_FOLDER = Path("lexiseg_out")
 DEFAULT_FORMATS = ("labels", "overlay", "json")
 
 

@@ -1,17 +1,14 @@
 """``lexiseg segment`` on folders: a job that resumes, in parts, with a manifest of what is done."""
 
 import os
-import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from lexiseg.apps.terminal import FAILED, complain, load_segmenter, misuse, note, progress
+from lexiseg.apps.loading import load_segmenter
+from lexiseg.apps.terminal import complain, fail, misuse, note, progress, quiet_pictures, reason
 
 Show = Callable[[str, list[dict[str, Any]], dict[str, Path]], None]
 
@@ -82,16 +79,14 @@ def run_folder_job(
             for task in mine:
                 entry = manifest.entries[task.photo.key]
                 if task.photo.key not in tried and entry.state == "failed":
-                    complain(_with_path(str(task.photo.path), f"{entry.reason} (before)"))
+                    complain(reason(task.photo.path, f"{entry.reason} (before)"))
             return not problems and all(
                 manifest.entries[task.photo.key].state == "done" for task in mine
             )
     except ImportError as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+        fail(str(error))
     except BlockingIOError as error:
-        complain(str(error.strerror))
-        raise typer.Exit(FAILED) from error
+        fail(str(error.strerror))
     except ValueError as error:
         misuse(str(error))
 
@@ -100,15 +95,14 @@ def _work_off(todo: Sequence[Any], engine: Any, manifest: Any, show: Show) -> No
     """Run the engine behind a bar, with a report of each photo."""
     from lexiseg.jobs.job import run_job
 
-    with progress(len(todo), "segmenting") as advance, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
+    with progress(len(todo), "segmenting") as advance, quiet_pictures():
 
         def tell(task: Any, outcome: Any) -> None:
-            path = str(task.photo.path)
+            path = task.photo.path
             if outcome.table is None:
-                advance(partial(complain, _with_path(path, outcome.reason)))
+                advance(partial(complain, reason(path, outcome.reason)))
             else:
-                advance(partial(show, path, outcome.table, dict(task.files)))
+                advance(partial(show, str(path), outcome.table, dict(task.files)))
 
         run_job(engine, todo, manifest, on_outcome=tell)
 
@@ -163,16 +157,3 @@ def describe(work: Any, model: str) -> dict[str, Any]:
         "tile": work.tile,
         "lexiseg": version("lexiseg"),
     }
-
-
-def read_shard(shard: str) -> tuple[int, int]:
-    """(i, n) from 0 of a text such as "2/8"."""
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
-    return int(found[1]) - 1, int(found[2])
-
-
-def _with_path(path: str, reason: str | None) -> str:
-    reason = reason or "failed"
-    return reason if reason.startswith(path) else f"{path}: {reason}"

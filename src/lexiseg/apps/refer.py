@@ -1,27 +1,26 @@
 """``lexiseg refer``: one photo, several expressions, a mask for each."""
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from lexiseg.apps.files import output_names
+from lexiseg.apps.files import DEFAULT_FOLDER, output_names
+from lexiseg.apps.loading import load_segmenter
 from lexiseg.apps.terminal import (
-    FAILED,
     RUN_ERRORS,
-    complain,
+    AsJson,
     echo,
     echo_json,
-    load_segmenter,
+    fail,
     make_folder,
     misuse,
     print_table,
+    quiet_pictures,
     reason,
 )
 
 DEFAULT_MODEL = "cris_lite"
-DEFAULT_FOLDER = Path("lexiseg_out")
 
 
 def refer(
@@ -52,9 +51,7 @@ def refer(
             '0 to 1 that it must reach, or names of what else there is, such as "wall|floor".'
         ),
     ] = "off",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find what each expression names in a photo: a mask each, one picture and one JSON file.
 
@@ -69,13 +66,11 @@ def refer(
     make_folder(out)
     name = output_names([photo], out, masks=len(tidy))[photo]
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")
+        with quiet_pictures():
             result = segmenter.refer(photo, tidy, background=mode)
             written = result.save(out, name)
     except RUN_ERRORS as error:
-        complain(reason(photo, error))
-        raise typer.Exit(FAILED) from error
+        fail(reason(photo, error))
     _show(result, {kind: str(path) for kind, path in written.items()}, as_json)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt, UInt8
 from PIL import Image
 
 from lexiseg import plot
+from lexiseg.palette import as_colour, colours
 from lexiseg.referral import Referral
 from lexiseg.result import Segmentation, none_index
 
@@ -62,10 +63,10 @@ def legend(title: str, result: Segmentation | Referral, *, place: str = "result"
     """
     names = result.labels if isinstance(result, Segmentation) else result.expressions
     scores = "confidence" if isinstance(result, Segmentation) else "score"
-    palette = plot.colours(len(names))
+    palette = colours(len(names))
     rows = sorted(enumerate(result.table()), key=lambda row: -row[1]["share"])
     lines = "".join(
-        f'<li><span class="colour" style="background:rgb{plot.as_colour(palette[index])}"></span>'
+        f'<li><span class="colour" style="background:rgb{as_colour(palette[index])}"></span>'
         f"{html.escape(names[index])} {row['share']:.1%} ({scores} {row[scores]:.2f})</li>"
         for index, row in rows
     )
@@ -80,7 +81,7 @@ def tinted(result: Segmentation | Referral) -> Image.Image:
         names, label_map = result.labels, result.label_map
     else:
         names, label_map = result.expressions, _merged(result)
-    palette = plot.colours(len(names))
+    palette = colours(len(names))
     assert result.image is not None
     return shrunk(Image.fromarray(plot.overlay(result.image, label_map, palette)))
 

@@ -1,43 +1,53 @@
 """``lexiseg segment``: photos and folders of them, segmented by labels."""
 
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from lexiseg.apps.files import once, output_names
-from lexiseg.apps.folder import is_job, read_shard, run_folder_job
+from lexiseg.apps.files import DEFAULT_FOLDER, once, output_names
+from lexiseg.apps.folder import Show, is_job, run_folder_job
+from lexiseg.apps.loading import load_segmenter
 from lexiseg.apps.terminal import (
     FAILED,
     RUN_ERRORS,
+    AsJson,
     complain,
     echo,
     echo_json,
-    load_segmenter,
     make_folder,
     misuse,
     print_table,
     progress,
+    quiet_pictures,
+    read_shard,
     reason,
 )
 
 DEFAULT_MODEL = "catseg_lite"
-DEFAULT_FOLDER = Path("lexiseg_out")
+
+Labels = Annotated[
+    str,
+    typer.Option(
+        help="Labels between commas, synonyms between bars; or a standard list, such as voc20, "
+        "coco80, ade150, pc59, stuff171, cityscapes19."
+    ),
+]
+BackgroundRule = Annotated[
+    str,
+    typer.Option(
+        help='When a pixel has no label: "off" (never), a score from 0 to 1 that the best '
+        'label must reach, or names of what else there is, such as "wall|floor".'
+    ),
+]
 
 
 def segment(
     photos: Annotated[
         list[Path], typer.Argument(metavar="PHOTO...", help="Pictures, or folders of pictures.")
     ],
-    labels: Annotated[
-        str,
-        typer.Option(
-            help="Labels between commas, synonyms between bars; or a standard list, such as voc20, "
-            "coco80, ade150, pc59, stuff171, cityscapes19."
-        ),
-    ],
+    labels: Labels,
     model: Annotated[
         str,
         typer.Option(
@@ -56,13 +66,7 @@ def segment(
             "overlay (jpg), coco, polygons, geojson, yolo (txt), npz, confidence, maps.",
         ),
     ] = "labels,overlay",
-    background: Annotated[
-        str,
-        typer.Option(
-            help='When a pixel has no label: "off" (never), a score from 0 to 1 that the best '
-            'label must reach, or names of what else there is, such as "wall|floor".'
-        ),
-    ] = "off",
+    background: BackgroundRule = "off",
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Folders below the given ones too.")
     ] = False,
@@ -104,9 +108,7 @@ def segment(
             "for each photo, a picture for each label and step."
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a label map, a picture with a legend and a table for each photo.
 
@@ -125,11 +127,12 @@ def segment(
         if folder is not None:
             make_folder(folder)
     show = partial(_show, as_json)
-    if is_job(photos, out, recursive=recursive, shard=shard):
-        from lexiseg.jobs.job import Work
+    from lexiseg.jobs.job import Work
 
+    work = Work(segmenter, label_set, mode, chosen, tile, explain)
+    if is_job(photos, out, recursive=recursive, shard=shard):
         complete = run_folder_job(
-            Work(segmenter, label_set, mode, chosen, tile, explain),
+            work,
             photos,
             out,
             model=model,
@@ -140,28 +143,34 @@ def segment(
             engine=engine,
             show=show,
         )
-        raise typer.Exit(0 if complete else FAILED)
+    else:
+        complete = _segment_photos(work, once(photos), out, show)
+    raise typer.Exit(0 if complete else FAILED)
+
+
+def _segment_photos(work: Any, files: list[Path], out: Path, show: Show) -> bool:
+    """One photo after the other; whether every one has its results."""
     from lexiseg.jobs.large import segment_photo
 
-    files, failed = once(photos), False
-    names = output_names(files, out, formats=chosen, labels=label_set.labels)
-    with_scores = bool({"maps", "npz"} & set(chosen))
-    with progress(len(files), "segmenting") as advance, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
+    names = output_names(files, out, formats=work.formats, labels=work.labels.labels)
+    choices = {"background": work.background, "tile": work.tile}
+    with_scores = bool({"maps", "npz"} & set(work.formats))
+    complete = True
+    with progress(len(files), "segmenting") as advance, quiet_pictures():
         for file in files:
             try:
                 result = segment_photo(
-                    segmenter, file, label_set, background=mode, tile=tile, scores=with_scores
+                    work.segmenter, file, work.labels, **choices, scores=with_scores
                 )
-                written = result.save(out, names[file], formats=chosen)
-                if explain is not None:
-                    written["explain"] = explain / names[file]
-                    segmenter.explain(file, label_set).save(written["explain"])
+                written = result.save(out, names[file], formats=work.formats)
+                if work.explain is not None:
+                    written["explain"] = work.explain / names[file]
+                    work.segmenter.explain(file, work.labels).save(written["explain"])
                 report = partial(show, str(file), result.table(), written)
             except RUN_ERRORS as error:
-                report, failed = partial(complain, reason(file, error)), True
+                report, complete = partial(complain, reason(file, error)), False
             advance(report)
-    raise typer.Exit(FAILED if failed else 0)
+    return complete
 
 
 def read_labels(labels: str, background: str) -> tuple[Any, Any]:

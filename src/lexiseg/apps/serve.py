@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lexiseg.apps.terminal import FAILED, complain, load_segmenter, misuse, note
+from lexiseg.apps.loading import load_segmenter
+from lexiseg.apps.terminal import fail, misuse, note, package
 
 DEFAULT_MODELS = ["catseg_lite", "cris_lite"]  # those of them that are bundled
-STOP_SECONDS = 10
 
 
 def serve(
@@ -99,7 +99,7 @@ def bundled() -> list[str]:
 
 
 def run(uvicorn: Any, app: Any, host: str, port: int) -> None:
-    """Serves until a signal comes, then lets what runs finish.
+    """Serves until a signal comes, then lets what runs finish; ends where it cannot listen.
 
     Args:
         uvicorn: the package.
@@ -107,40 +107,33 @@ def run(uvicorn: Any, app: Any, host: str, port: int) -> None:
         host: to listen on.
         port: to listen on.
     """
+    from lexiseg.apps.server.app import STOP_SECONDS
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        access_log=False,  # the guard writes a line for each request, with its id
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    try:
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            access_log=False,  # the guard writes a line for each request, with its id
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    except SystemExit:  # it could not listen, and its log says why
+        fail(f"no server at {host}, port {port}; give another --host or --port")
 
 
 def _server_packages(extra: str = "serve") -> Any:
     """Uvicorn, if all that a server needs is installed."""
-    from lexiseg._extras import need
-
-    try:
-        for package in ("fastapi", "prometheus_client", "python_multipart"):
-            need(package, extra=extra, purpose="the server")
-        return need("uvicorn", extra=extra, purpose="the server")
-    except ImportError as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+    for name in ("fastapi", "prometheus_client", "python_multipart"):
+        package(name, extra=extra, purpose="the server")
+    return package("uvicorn", extra=extra, purpose="the server")
 
 
 def _page_packages() -> None:
-    from lexiseg._extras import need
-
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
-    try:
-        need("gradio", extra="demo", purpose="the page")
-    except ImportError as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+    package("gradio", extra="demo", purpose="the page")
 
 
 def _read_key(file: Path | None) -> str | None:

@@ -1,20 +1,22 @@
 """What the verbs share: results go to stdout, progress and complaints to stderr."""
 
 import json
-import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 FAILED, MISUSE = 1, 2
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON, an object a line, instead of tables.")
+]
 # What a photo, or a package that a model lacks, may bring about; it is told in a line.
 RUN_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
-FAST = "fast:"  # before a model's name: its int8 graphs, see onnx/preset.py
 _NUMBER = re.compile(r"[\d.]*%?")
 
 
@@ -63,7 +65,15 @@ def progress(count: int, title: str) -> Iterator[Callable[..., None]]:
         yield advance
 
 
-def reason(file: Path, error: BaseException) -> str:
+@contextmanager
+def quiet_pictures() -> Iterator[None]:
+    """Without Pillow's warnings: what is wrong with a picture is told in a line of ours."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
+def reason(file: Path, error: BaseException | str) -> str:
     """One line that names the file and says what went wrong."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text if text.startswith(str(file)) else f"{file}: {text}"
@@ -125,6 +135,30 @@ def misuse(message: str) -> NoReturn:
     raise typer.Exit(MISUSE)
 
 
+def fail(message: str) -> NoReturn:
+    """Complain and end with the exit code of a failure."""
+    complain(message)
+    raise typer.Exit(FAILED)
+
+
+def read_shard(shard: str) -> tuple[int, int]:
+    """(i, n) from 0 of a text such as "2/8"; complains and ends where it is another."""
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        misuse(f"--shard {shard!r} came; give I/N with I from 1 to N, such as 2/8")
+    return int(found[1]) - 1, int(found[2])
+
+
+def package(name: str, *, extra: str, purpose: str) -> Any:
+    """A package of an extra, imported; complains and ends where it is missing."""
+    from lexiseg._extras import need
+
+    try:
+        return need(name, extra=extra, purpose=purpose)
+    except ImportError as error:
+        fail(str(error))
+
+
 def make_folder(folder: Path) -> None:
     """Makes the folder and tries to write there, before any work is done."""
     try:
@@ -134,82 +168,3 @@ def make_folder(folder: Path) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         misuse(f"{folder}: cannot write results there ({why})")
-
-
-def load_segmenter(model: str, *, protocol: str = "default") -> Any:
-    """The Segmenter of a model's name; complains and ends where there is none.
-
-    ``ARCH=FILE`` is a model with weights from a file, such as the authors' checkpoint, and
-    ``ARCH=PART=FILE,PART=FILE`` one that begins from several, such as FreeDA's bank. A process of
-    several that a launcher started on one machine takes the GPU of its number. A folder of
-    ``lexiseg export`` gives an OnnxSegmenter, and so does ``fast:MODEL``.
-    """
-    if os.path.isdir(model):
-        return _load_export(model, protocol)
-    if model.startswith(FAST):
-        return _load_fast(model.removeprefix(FAST), protocol)
-    from lexiseg.registry import create_model, registered
-    from lexiseg.segmenter import Segmenter, choose_device
-
-    arch, _, file = model.partition("=")
-    if arch not in registered() or Path(model).is_file():  # the sign is a part of a path
-        file = ""
-    try:
-        device = choose_device()
-        if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-            device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
-        if file:
-            return Segmenter(
-                create_model(arch, weights=_weights(file)), protocol=protocol, device=device
-            )
-        return Segmenter.from_pretrained(model, protocol=protocol, device=device)
-    except ValueError as error:
-        misuse(str(error))
-    except (OSError, ImportError) as error:
-        complain(f"model {model!r}: {error}")
-        raise typer.Exit(FAILED) from error
-
-
-def _weights(file: str) -> str | dict[str, str]:
-    """A file, or files by the part that they are for."""
-    pairs = [each.partition("=") for each in file.split(",")]
-    if os.path.exists(file) or not all(sign and part.isidentifier() for part, sign, _ in pairs):
-        return file
-    return {part: path for part, _, path in pairs}
-
-
-def _load_export(folder: str, protocol: str) -> Any:
-    from lexiseg.onnx import OnnxSegmenter
-
-    _check_exported(protocol)
-    try:
-        return OnnxSegmenter(folder)
-    except ValueError as error:
-        misuse(str(error))
-    except ImportError as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
-
-
-def _load_fast(model: str, protocol: str) -> Any:
-    _check_exported(protocol)
-    if os.path.isdir(model):
-        misuse(f"{model} is exported already; give it without {FAST!r}")
-    from lexiseg.onnx.preset import fast_segmenter
-
-    def tell(folder: Path) -> None:
-        note(f"{FAST}{model} is exported once, in about a minute, to {folder}")
-
-    whole = load_segmenter(model).model.cpu()
-    try:
-        return fast_segmenter(whole, model, on_export=tell)
-    except ValueError as error:
-        misuse(str(error))
-    except (ImportError, OSError, ArithmeticError) as error:
-        complain(f"model {FAST + model!r}: {error}")
-        raise typer.Exit(FAILED) from error
-
-
-def _check_exported(protocol: str) -> None:
-    if protocol != "default":
-        misuse(f"an exported model has one protocol, default; {protocol!r} came")

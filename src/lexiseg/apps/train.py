@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lexiseg.apps.terminal import FAILED, complain, echo, misuse, print_table, progress
+from lexiseg.apps.terminal import echo, fail, misuse, print_table, progress
 
 
 def train(
@@ -57,8 +57,7 @@ def train(
         else:
             _run(chosen, config, data, out)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        complain(str(error) or type(error).__name__)
-        raise typer.Exit(FAILED) from error
+        fail(str(error) or type(error).__name__)
 
 
 def _choose(recipes: dict[str, Any], name: str | None) -> Any:

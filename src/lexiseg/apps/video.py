@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from lexiseg.apps.segment import DEFAULT_MODEL, read_labels
+from lexiseg.apps.loading import load_segmenter
+from lexiseg.apps.segment import DEFAULT_MODEL, BackgroundRule, Labels, read_labels
 from lexiseg.apps.terminal import (
-    FAILED,
     RUN_ERRORS,
-    complain,
     echo_json,
-    load_segmenter,
+    fail,
     make_folder,
     misuse,
+    package,
     progress,
     reason,
 )
@@ -29,15 +29,10 @@ def video(
             "as 0 or /dev/video0.",
         ),
     ],
-    labels: Annotated[
-        str,
-        typer.Option(help="Labels between commas, synonyms between bars; or a standard list."),
-    ],
+    labels: Labels,
     out: Annotated[Path, typer.Option(help="The file to write: .mp4, .mkv or .mov.")],
     model: Annotated[str, typer.Option(help="Name of a model, as for segment.")] = DEFAULT_MODEL,
-    background: Annotated[
-        str, typer.Option(help="When a pixel has no label, as for segment.")
-    ] = "off",
+    background: BackgroundRule = "off",
     smooth: Annotated[
         float,
         typer.Option(
@@ -53,18 +48,12 @@ def video(
     Ctrl+C ends a camera's video, which is kept. Prints one JSON object.
     Exit codes: 0 done, 1 the video failed, 2 wrong use.
     """
-    from lexiseg._extras import need
-
     label_set, mode = read_labels(labels, background)
     if not 0 <= smooth < 1:
         misuse(f"--smooth {smooth} came; it must be from 0 to below 1")
     if out.suffix.lower() not in {".mp4", ".mkv", ".mov"}:
         misuse(f"--out {out} came; it must end in .mp4, .mkv or .mov")
-    try:
-        need("av", extra="video", purpose="video")
-    except ImportError as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+    package("av", extra="video", purpose="video")
     segmenter = load_segmenter(model)
     make_folder(out.parent)
     from lexiseg.jobs.video import VideoReader, segment_video
@@ -84,6 +73,5 @@ def video(
                     on_frame=lambda _: advance(),
                 )
     except RUN_ERRORS as error:
-        complain(reason(Path(source), error))
-        raise typer.Exit(FAILED) from error
+        fail(reason(Path(source), error))
     echo_json({"video": source, "frames": count, "out": str(out)})

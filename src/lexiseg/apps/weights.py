@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lexiseg.apps.terminal import FAILED, complain, echo, misuse
+from lexiseg.apps.terminal import echo, fail, misuse, reason
 
 
 def export_weights(
@@ -44,8 +44,7 @@ def export_weights(
     except ValueError as error:
         misuse(str(error))
     except OSError as error:
-        complain(f"{out}: {error.strerror or error}")
-        raise typer.Exit(FAILED) from error
+        fail(reason(out, error))
     echo(f"weights: {out}")
     echo(f"card: {card}")
 
@@ -77,6 +76,5 @@ def push_to_hub(
     except ValueError as error:
         misuse(str(error))
     except (OSError, ImportError) as error:
-        complain(str(error))
-        raise typer.Exit(FAILED) from error
+        fail(str(error))
     echo(page)

@@ -25,11 +25,9 @@ from lexiseg.data.fingerprints import FileDigests
 from lexiseg.data.json_files import Row, read_coco_tables, size_of
 from lexiseg.data.masks import RunLengths
 from lexiseg.data.paths import check_all_there, inside
-from lexiseg.data.semantic import SemanticDataset, Vocabulary
+from lexiseg.data.semantic import BACKGROUND, SemanticDataset, Vocabulary
 from lexiseg.prompts import LabelSet
 from lexiseg.result import none_index
-
-BACKGROUND = "background"
 
 
 @dataclass(frozen=True)

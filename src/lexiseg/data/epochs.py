@@ -13,14 +13,13 @@ from torch.utils.data import Dataset
 
 from lexiseg.data.augment import Cropped, ignored_id
 from lexiseg.data.mixture import TrainingSample
+from lexiseg.data.order import EpochOrder
 from lexiseg.data.semantic import SemanticDataset, Vocabulary
 from lexiseg.images import Preprocess
 from lexiseg.prompts import LabelSet
 from lexiseg.result import none_index
 
 Augmentation = Callable[..., Cropped]
-
-_ORDER = 2  # keeps the chance of an epoch's order apart from that of the sample with its number
 
 
 class Epochs(Dataset[TrainingSample]):
@@ -60,18 +59,10 @@ class Epochs(Dataset[TrainingSample]):
         self.length = length
         self.seed = seed
         self.positions = _positions(dataset, vocabulary)
-        self._order = (-1, np.empty(0, np.int64))
+        self.photograph = EpochOrder(len(dataset), seed=seed, key=2)
 
     def __len__(self) -> int:
         return self.length
-
-    def photograph(self, index: int) -> int:
-        """Which photograph sample ``index`` shows."""
-        epoch, place = divmod(index, len(self.dataset))
-        if self._order[0] != epoch:
-            generator = np.random.default_rng((self.seed, epoch, _ORDER))
-            self._order = (epoch, generator.permutation(len(self.dataset)))
-        return int(self._order[1][place])
 
     def __getitem__(self, index: int) -> TrainingSample:
         """Sample ``index``, the same at every call."""

@@ -3,7 +3,7 @@
 ROOT/regions.json   [{"image": "a.jpg", "label": "tractor", "box": [x0, y0, x1, y1]},
                      {"image": "b.jpg", "label": "tractor|farm tractor", "click": [x, y]}, ...]
                     in pixels, images relative to ROOT
-or the layout of semantic.py: classes.json, images and masks
+or the layout of semantic/folder.py: classes.json, images and masks
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from jaxtyping import Bool, UInt8, UInt16
 
 from lexiseg.data.json_files import Row, read_json, rows_of
 from lexiseg.data.paths import inside
-from lexiseg.data.semantic import read_semantic_folder
+from lexiseg.data.semantic import BACKGROUND, read_semantic_folder
 from lexiseg.images import read_image
 from lexiseg.methods.freeda.offline.annotated import (
     PIECES,
@@ -30,7 +30,6 @@ from lexiseg.prompts import check_name
 
 REGIONS = "regions.json"
 FORM = '[{"image": "a.jpg", "label": "tractor", "box": [x0, y0, x1, y1]}], or "click": [x, y]'
-BACKGROUND = "background"
 
 
 def read_pictures(root: str | Path, split: str = "train") -> Iterator[Picture]:

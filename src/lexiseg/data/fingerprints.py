@@ -5,7 +5,7 @@ told apart by name, size and time of the last change.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +51,11 @@ class FileDigests:
             stamps = [self.stamp(file) for file in files]
             self._contents[path] = hashlib.sha256(repr(stamps).encode()).hexdigest()
         return self._contents[path]
+
+
+def joint(fingerprints: Iterable[str]) -> str:
+    """One digest of several, in their order."""
+    return hashlib.sha256(repr(list(fingerprints)).encode()).hexdigest()
 
 
 def _looked_at(path: Path, look: Callable[[Path], Finding]) -> Finding:

@@ -38,6 +38,21 @@ def rows_of(path: Path, content: Any, *, form: str) -> Sequence[Row]:
     return content
 
 
+def read_text_rows(path: Path, *keys: str) -> list[tuple[str, ...]]:
+    """The texts under some keys of each row of a list.
+
+    Raises:
+        ValueError: the file is missing or of another form.
+    """
+    form = f"a list of rows {{{', '.join(keys)}}}, all texts"
+    rows = rows_of(path, read_json(path, form=form), form=form)
+    found = [tuple(row.get(key) for key in keys) for row in rows]
+    for values in found:
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"{path}: the row {values} cannot be understood; it holds {form}")
+    return found  # type: ignore[return-value]
+
+
 def read_coco_tables(path: Path) -> dict[str, dict[int | str, Row]]:
     """The images, categories and annotations of a COCO JSON file, each by its id.
 

@@ -125,23 +125,8 @@ class RunLengths:
         return cls.of_polygons(segmentation, size)
 
 
-def decode_rle(
-    counts: str | bytes | Sequence[int], size: tuple[int, int]
-) -> Bool[np.ndarray, "H W"]:
-    """The mask of a COCO run-length code.
-
-    Args:
-        counts: packed into text, or a list of run lengths down the columns.
-        size: (height, width).
-
-    Raises:
-        ValueError: the counts are damaged or do not fill the picture exactly.
-    """
-    return RunLengths.of_counts(counts, size).mask()
-
-
 def encode_rle(mask: Bool[np.ndarray, "H W"]) -> str:
-    """The packed ``counts`` of a mask, the inverse of :func:`decode_rle`."""
+    """The packed ``counts`` of a mask, the inverse of :meth:`RunLengths.of_counts`."""
     packed = coco_api.encode(np.asfortranarray(mask, dtype=np.uint8))
     return packed["counts"].decode("ascii")
 

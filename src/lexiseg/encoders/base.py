@@ -4,7 +4,7 @@ An encoder is an image tower and a text tower that share one embedding space of 
 Methods are written against :class:`Encoder`; CLIP and the bundled ``lite`` encoder both follow it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -65,6 +65,17 @@ class Encoder(Protocol):
         ...
 
 
+def check_intermediates(wanted: Sequence[int], count: int, *, called: str = "blocks") -> None:
+    """Refuses layers that a tower of ``count`` does not have.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
+    unknown = [number for number in wanted if not 0 <= number < count]
+    if unknown:
+        raise ValueError(f"there are no {called} {unknown}; choose from 0 to {count - 1}")
+
+
 def encode_labels(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Float[Tensor, "T D"]:
     """One vector of length one for each label: the mean of its prompts' directions.
 
@@ -76,9 +87,16 @@ def encode_labels(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Float[T
         ValueError: there is no label, or a label has no prompt.
     """
     flat, counts = flatten_prompts(prompts)
-    parts = [flat[i : i + PROMPTS_AT_ONCE] for i in range(0, len(flat), PROMPTS_AT_ONCE)]
-    features = torch.cat([encoder.encode_prompts(part).pooled for part in parts])
+    features = in_parts(lambda part: encoder.encode_prompts(part).pooled, flat)
     return mean_directions(features, counts)
+
+
+def in_parts(
+    read: Callable[[Sequence[str]], Float[Tensor, "_ D"]], prompts: Sequence[str]
+) -> Float[Tensor, "P D"]:
+    """What ``read`` makes of many prompts, some at a time: memory does not grow with them."""
+    starts = range(0, len(prompts), PROMPTS_AT_ONCE)
+    return torch.cat([read(prompts[i : i + PROMPTS_AT_ONCE]) for i in starts])
 
 
 def flatten_prompts(prompts: Sequence[Sequence[str]]) -> tuple[list[str], list[int]]:

@@ -1,4 +1,4 @@
-"""Published encoder checkpoints: where they are, and how their keys reach ours.
+"""CLIP's published checkpoints: where they are, and how their keys reach ours (clip_keys.py).
 
 A function ``from_X`` turns the state dict of layout X into ours, ``to_X`` turns it back; keys that
 no rule knows pass through unchanged, so that strict loading reports them.
@@ -18,105 +18,23 @@ from lexiseg.encoders.clip import (
     build_clip,
     build_clip_resnet,
 )
+from lexiseg.encoders.clip_keys import (
+    HUGGINGFACE_EXTRAS,
+    HUGGINGFACE_KEYS,
+    HUGGINGFACE_TRANSPOSED,
+    OPENAI_EXTRAS,
+    OPENAI_KEYS,
+    OPENAI_RESNET_KEYS,
+)
 from lexiseg.encoders.clip_resnet import STRIDE, ResNetDense
 from lexiseg.encoders.clip_vit import Dense
+from lexiseg.encoders.projections import join_projections, split_projections
 from lexiseg.layers.blocks import Activation
 from lexiseg.weights import Source, Weights, load_state, read_weights, rename_keys
 
 Layout = Literal["lexiseg", "openai", "open_clip", "huggingface"]
 
-_OPENAI_BLOCK = (
-    ("ln_1.", "norm1."),
-    ("attn.q_proj_weight", "attention.q_proj_weight"),
-    ("attn.k_proj_weight", "attention.k_proj_weight"),
-    ("attn.v_proj_weight", "attention.v_proj_weight"),
-    ("attn.in_proj_bias", "attention.in_proj_bias"),
-    ("attn.out_proj.", "attention.out_proj."),
-    ("ln_2.", "norm2."),
-    ("mlp.c_fc.", "mlp.expand."),
-    ("mlp.c_proj.", "mlp.contract."),
-)
-_OPENAI_BOTTLENECK = (
-    *((f"conv{number}.", f"conv{number}.") for number in (1, 2, 3)),
-    *((f"bn{number}.", f"norm{number}.") for number in (1, 2, 3)),
-    ("downsample.0.", "shortcut.conv."),
-    ("downsample.1.", "shortcut.norm."),
-)
-# A modified ResNet; "connect" is CRIS's own. Before the rules of a ViT: both have a "conv1".
-OPENAI_RESNET_KEYS = (
-    *((f"visual.conv{n}.", f"visual.stem.{n - 1}.conv.") for n in (1, 2, 3)),
-    *((f"visual.bn{n}.", f"visual.stem.{n - 1}.norm.") for n in (1, 2, 3)),
-    *(
-        (f"visual.layer{stage + 1}.{{}}.{theirs}", f"visual.stages.{stage}.{{}}.{ours}")
-        for stage in range(4)
-        for theirs, ours in _OPENAI_BOTTLENECK
-    ),
-    ("visual.attnpool.positional_embedding", "visual.attention_pool.position_embedding"),
-    *(
-        (f"visual.attnpool.{letter}_proj.", f"visual.attention_pool.{letter}_proj.")
-        for letter in "qkv"
-    ),
-    ("visual.attnpool.c_proj.", "visual.attention_pool.out_proj."),
-    ("visual.attnpool.connect.0.", "visual.attention_pool.connect.conv."),
-    ("visual.attnpool.connect.1.", "visual.attention_pool.connect.norm."),
-)
-OPENAI_KEYS = (
-    ("visual.class_embedding", "visual.class_embedding"),
-    ("visual.positional_embedding", "visual.position_embedding"),
-    ("visual.conv1.", "visual.patch_embedding."),
-    ("visual.ln_pre.", "visual.norm_pre."),
-    ("visual.ln_post.", "visual.norm_post."),
-    ("visual.proj", "visual.projection"),
-    *(
-        (f"visual.transformer.resblocks.{{}}.{theirs}", f"visual.blocks.{{}}.{ours}")
-        for theirs, ours in _OPENAI_BLOCK
-    ),
-    ("token_embedding.", "text.token_embedding."),
-    ("positional_embedding", "text.position_embedding"),
-    ("ln_final.", "text.norm_final."),
-    ("text_projection", "text.projection"),
-    *(
-        (f"transformer.resblocks.{{}}.{theirs}", f"text.blocks.{{}}.{ours}")
-        for theirs, ours in _OPENAI_BLOCK
-    ),
-)
-
-_HUGGINGFACE_BLOCK = (
-    ("layer_norm1.", "norm1."),
-    ("self_attn.q_proj.weight", "attention.q_proj_weight"),
-    ("self_attn.k_proj.weight", "attention.k_proj_weight"),
-    ("self_attn.v_proj.weight", "attention.v_proj_weight"),
-    ("self_attn.in_proj_bias", "attention.in_proj_bias"),
-    ("self_attn.out_proj.", "attention.out_proj."),
-    ("layer_norm2.", "norm2."),
-    ("mlp.fc1.", "mlp.expand."),
-    ("mlp.fc2.", "mlp.contract."),
-)
-HUGGINGFACE_KEYS = (
-    ("vision_model.embeddings.class_embedding", "visual.class_embedding"),
-    ("vision_model.embeddings.position_embedding.weight", "visual.position_embedding"),
-    ("vision_model.embeddings.patch_embedding.", "visual.patch_embedding."),
-    ("vision_model.pre_layrnorm.", "visual.norm_pre."),
-    ("vision_model.post_layernorm.", "visual.norm_post."),
-    ("visual_projection.weight", "visual.projection"),
-    *(
-        (f"vision_model.encoder.layers.{{}}.{theirs}", f"visual.blocks.{{}}.{ours}")
-        for theirs, ours in _HUGGINGFACE_BLOCK
-    ),
-    ("text_model.embeddings.token_embedding.", "text.token_embedding."),
-    ("text_model.embeddings.position_embedding.weight", "text.position_embedding"),
-    ("text_model.final_layer_norm.", "text.norm_final."),
-    ("text_projection.weight", "text.projection"),
-    *(
-        (f"text_model.encoder.layers.{{}}.{theirs}", f"text.blocks.{{}}.{ours}")
-        for theirs, ours in _HUGGINGFACE_BLOCK
-    ),
-)
-_PROJECTIONS = ("visual.projection", "text.projection")
-
-# Entries of published files that are no parameters.
-_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
-_HUGGINGFACE_EXTRAS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+_FUSED = "in_proj_weight"
 
 
 def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,25 +43,16 @@ def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The fused ``in_proj_weight`` is split in three; CAT-Seg's files hold it split already, which is
     taken too.
     """
-    kept = {key: value for key, value in state.items() if key.split(".")[-1] not in _OPENAI_EXTRAS}
-    for key in [key for key in kept if key.endswith("attn.in_proj_weight")]:
-        stem = key.removesuffix("in_proj_weight")
-        parts = kept.pop(key).chunk(3)
-        for letter, part in zip("qkv", parts, strict=True):
-            kept[f"{stem}{letter}_proj_weight"] = part
+    kept = {key: value for key, value in state.items() if key.split(".")[-1] not in OPENAI_EXTRAS}
     is_resnet = any(key.startswith("visual.layer1.") for key in kept)
-    return rename_keys(kept, (*OPENAI_RESNET_KEYS, *OPENAI_KEYS) if is_resnet else OPENAI_KEYS)
+    table = (*OPENAI_RESNET_KEYS, *OPENAI_KEYS) if is_resnet else OPENAI_KEYS
+    return rename_keys(split_projections(kept, _FUSED), table)
 
 
 def to_openai(state: Mapping[str, Tensor], *, fused: bool = True) -> dict[str, Tensor]:
     """The state dict of openai/CLIP, which is open_clip's too; ``fused=False`` as in CAT-Seg."""
     theirs = rename_keys(state, (*OPENAI_RESNET_KEYS, *OPENAI_KEYS), reverse=True)
-    if fused:
-        for key in [key for key in theirs if key.endswith("attn.q_proj_weight")]:
-            stem = key.removesuffix("q_proj_weight")
-            parts = [theirs.pop(f"{stem}{letter}_proj_weight") for letter in "qkv"]
-            theirs[f"{stem}in_proj_weight"] = torch.cat(parts)
-    return theirs
+    return join_projections(theirs, _FUSED) if fused else theirs
 
 
 def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -158,7 +67,7 @@ def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def from_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our names for a state dict of ``CLIPModel`` of transformers."""
-    kept = {key: value for key, value in state.items() if key not in _HUGGINGFACE_EXTRAS}
+    kept = {key: value for key, value in state.items() if key not in HUGGINGFACE_EXTRAS}
     for key in [key for key in kept if key.endswith("self_attn.q_proj.bias")]:
         stem = key.removesuffix("q_proj.bias")
         names = [f"{stem}{letter}_proj.bias" for letter in "qkv"]
@@ -178,7 +87,9 @@ def to_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _transpose_projections(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.T if key in _PROJECTIONS else value for key, value in state.items()}
+    return {
+        key: value.T if key in HUGGINGFACE_TRANSPOSED else value for key, value in state.items()
+    }
 
 
 def layout_of(state: Mapping[str, Tensor]) -> Layout:

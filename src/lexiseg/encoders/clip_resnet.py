@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.encoders.base import ImageFeatures
+from lexiseg.encoders.base import ImageFeatures, check_intermediates
 from lexiseg.layers.blocks import ConvNormReLU
 from lexiseg.layers.linear import Linear, Pointwise
 from lexiseg.layers.positions import patch_grid, resize_positions
@@ -93,11 +93,7 @@ class ModifiedResNet(nn.Module):
             ValueError: a side is no multiple of 32, or there is no such stage.
         """
         patch_grid(images, STRIDE, called="")
-        unknown = [n for n in intermediates if not 0 <= n < len(self.stages)]
-        if unknown:
-            raise ValueError(
-                f"there are no stages {unknown}; choose from 0 to {len(self.stages) - 1}"
-            )
+        check_intermediates(intermediates, len(self.stages), called="stages")
         if images.device.type == "cpu" and not self.training:  # spares reordering every map
             images = images.contiguous(memory_format=torch.channels_last)
         x = F.avg_pool2d(self.stem(images), 2)

@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.encoders.base import ImageFeatures
+from lexiseg.encoders.base import ImageFeatures, check_intermediates
 from lexiseg.layers.blocks import Activation, TransformerBlock
 from lexiseg.layers.positions import patch_grid, resize_positions
 
@@ -92,7 +92,7 @@ class VisionTransformer(nn.Module):
             ValueError: a side is no multiple of the patch, or there is no such block.
         """
         grid = patch_grid(images, self.patch_size)
-        self._check_layers(intermediates)
+        check_intermediates(intermediates, len(self.blocks))
         tokens = self._embed(images, grid)
         wanted: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks):
@@ -132,13 +132,6 @@ class VisionTransformer(nn.Module):
         class_token = class_token + block.attention(normed[:, :1], normed)
         class_token = class_token + block.mlp(block.norm2(class_token))
         return torch.cat([class_token, values[:, 1:]], dim=1)
-
-    def _check_layers(self, intermediates: Sequence[int]) -> None:
-        unknown = [n for n in intermediates if not 0 <= n < len(self.blocks)]
-        if unknown:
-            raise ValueError(
-                f"there are no blocks {unknown}; choose from 0 to {len(self.blocks) - 1}"
-            )
 
 
 def _as_map(tokens: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Float[Tensor, "B C h w"]:

@@ -19,6 +19,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lexiseg.encoders.base import check_intermediates
 from lexiseg.layers.attention import SelfAttention
 from lexiseg.layers.blocks import MLP
 from lexiseg.layers.linear import Linear
@@ -111,11 +112,7 @@ class DINOv2(nn.Module):
             ValueError: a side is no multiple of the patch, or there is no such block.
         """
         grid = patch_grid(images, self.patch_size)
-        unknown = [n for n in intermediates if not 0 <= n < len(self.blocks)]
-        if unknown:
-            raise ValueError(
-                f"there are no blocks {unknown}; choose from 0 to {len(self.blocks) - 1}"
-            )
+        check_intermediates(intermediates, len(self.blocks))
         tokens = self._embed(images, grid)
         wanted: dict[int, Tensor] = {}
         last = tokens

@@ -4,10 +4,10 @@ import math
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from lexiseg.encoders.dinov2 import DINOv2, DINOv2Config
+from lexiseg.encoders.projections import join_projections, split_projections
 from lexiseg.weights import Source, Weights, load_state, read_weights, rename_keys
 
 KEYS = (
@@ -34,17 +34,12 @@ KEYS = (
     ),
     ("norm.", "norm."),
 )
-_FUSED = "attn.qkv.weight"
+_FUSED = "qkv.weight"
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our names for the state dict of an official file; one under ours stays as it is."""
-    split = dict(state)
-    for key in [key for key in split if key.endswith(_FUSED)]:
-        stem = key.removesuffix("qkv.weight")
-        for letter, part in zip("qkv", split.pop(key).chunk(3), strict=True):
-            split[f"{stem}{letter}_proj_weight"] = part
-    return rename_keys(split, KEYS)
+    return rename_keys(split_projections(state, _FUSED), KEYS)
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -56,12 +51,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     )
     other = ("mlp.fc1.", "mlp.fc2.") if gated else ("mlp.w12.", "mlp.w3.")
     table = [pair for pair in KEYS if not pair[0].endswith(other)]
-    theirs = rename_keys(state, table, reverse=True)
-    for key in [key for key in theirs if key.endswith("attn.q_proj_weight")]:
-        stem = key.removesuffix("q_proj_weight")
-        parts = [theirs.pop(f"{stem}{letter}_proj_weight") for letter in "qkv"]
-        theirs[f"{stem}qkv.weight"] = torch.cat(parts)
-    return theirs
+    return join_projections(rename_keys(state, table, reverse=True), _FUSED)
 
 
 def infer_config(state: Mapping[str, Tensor]) -> DINOv2Config:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.encoders.base import ImageFeatures, TextFeatures
+from lexiseg.encoders.base import ImageFeatures, TextFeatures, check_intermediates
 from lexiseg.encoders.minilm import MiniLM
 from lexiseg.images import Preprocess
 
@@ -86,12 +86,11 @@ class Lite(nn.Module):
                 f"images are {tuple(images.shape[-2:])} pixels (height, width); the lite encoder "
                 "needs at least 32 each way: resize or pad them"
             )
+        check_intermediates(intermediates, len(self.intermediate_widths), called="intermediates")
         pyramid = self.backbone(images)
         fused = self.fusion(pyramid[1:])
         patch_features = self.image_projection(fused)
         available = (fused, pyramid[0])
-        if any(not 0 <= index < len(available) for index in intermediates):
-            raise ValueError(f"intermediates {list(intermediates)}: the lite encoder has 0 and 1")
         return ImageFeatures(
             pooled=patch_features.mean(dim=(-2, -1)),
             patch_features=patch_features,

@@ -45,9 +45,7 @@ class MiniLM(nn.Module):
         ids = torch.from_numpy(rows).to(self.position_embedding.device)
         is_word = ids != tokenizer.pad
         words = self.encode_tokens(ids, is_word)
-        weight = is_word[..., None].to(words.dtype)
-        pooled = (words * weight).sum(dim=1) / weight.sum(dim=1)
-        return TextFeatures(pooled=F.normalize(pooled, dim=-1), words=words, is_word=is_word)
+        return TextFeatures(pooled=mean_of_words(words, is_word), words=words, is_word=is_word)
 
     def encode_tokens(
         self, ids: Int[Tensor, "P L"], is_word: Bool[Tensor, "P L"]
@@ -58,6 +56,14 @@ class MiniLM(nn.Module):
         for layer in self.layers:
             x = layer(x, is_word)
         return x
+
+
+def mean_of_words(
+    words: Float[Tensor, "P L C"], is_word: Bool[Tensor, "P L"]
+) -> Float[Tensor, "P C"]:
+    """The mean over the words of each prompt, padding left out, of length one."""
+    weight = is_word[..., None].to(words.dtype)
+    return F.normalize((words * weight).sum(dim=1) / weight.sum(dim=1), dim=-1)
 
 
 class Layer(nn.Module):

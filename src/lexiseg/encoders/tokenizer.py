@@ -6,14 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lexiseg.encoders.byte_pairs import END as END
-from lexiseg.encoders.byte_pairs import SPECIAL as SPECIAL
-from lexiseg.encoders.byte_pairs import START as START
-from lexiseg.encoders.byte_pairs import WORD_END as WORD_END
-from lexiseg.encoders.byte_pairs import decode as decode
-from lexiseg.encoders.byte_pairs import encode as encode
 from lexiseg.encoders.byte_pairs import token_rows
-from lexiseg.encoders.byte_pairs import vocabulary as vocabulary
 
 
 def tokenize(

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lexiseg.evaluation.evaluate import Evaluation, SemanticEvaluation, count_items
+from lexiseg.atomic import write_atomically
+from lexiseg.evaluation.evaluate import Evaluation, count_items
 from lexiseg.evaluation.journal import Counted, Journal
 from lexiseg.evaluation.metrics import ReferringScores, SemanticScores
-from lexiseg.result import write_atomically
+from lexiseg.evaluation.semantic import SemanticEvaluation
 from lexiseg.weights import state_sha256
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt, UInt8
 
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
-from lexiseg.result import Segmentation, none_index
+from lexiseg.result import Segmentation, settled
 
 
 @runtime_checkable
@@ -79,10 +79,5 @@ class Contest:
         self, scores: Float[np.ndarray, "T H W"]
     ) -> tuple[UInt[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
         """The label map, and each winner's score."""
-        count = len(self.labels)
-        winner, best = scores.argmax(axis=0), scores.max(axis=0)
-        is_none = winner >= count
-        if self._threshold is not None:
-            is_none |= best < self._threshold
-        winner[is_none] = none_index(count)
-        return winner.astype(np.uint8 if none_index(count) == 255 else np.uint16), best
+        best = scores.max(axis=0)
+        return settled(scores.argmax(axis=0), best, len(self.labels), self._threshold), best

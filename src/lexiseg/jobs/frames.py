@@ -4,19 +4,23 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from lexiseg._extras import need
+from lexiseg.atomic import written_whole
 from lexiseg.pictures.reading import ImageError
 
 _PURPOSE = "video"
 _CODECS = ("libx264", "h264", "mpeg4")  # the first that is there
+_FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}  # FFmpeg's names
 _TICKS = 1000  # a second, of the times of a camera's frames
 _PIPE = "ffmpeg ... -f yuv4mpegpipe - | lexiseg video - ..."
 
@@ -113,7 +117,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], size: tuple[int, int], rate: Fraction) -> None:
-        """Begins the file beside its place.
+        """Checks what is to be written; the file is begun on entering.
 
         Args:
             path: ends in .mp4, .mkv or .mov.
@@ -124,32 +128,40 @@ class VideoWriter:
             ValueError: the suffix or the size is another.
         """
         self._path = Path(path)
-        if self._path.suffix.lower() not in {".mp4", ".mkv", ".mov"}:
+        if self._path.suffix.lower() not in _FORMATS:
             raise ValueError(f"cannot write {self._path.name!r}; allowed are .mp4, .mkv and .mov")
         if min(size) < 2:
             raise ValueError(f"frames of {size[0]} x {size[1]} came; at least 2 x 2 are needed")
         self._av = need("av", extra="video", purpose=_PURPOSE)
-        self._size = (size[0] // 2 * 2, size[1] // 2 * 2)
-        self._temporary = self._path.with_name(f".{self._path.stem}.part{self._path.suffix}")
-        codec = next(name for name in _CODECS if name in self._av.codecs_available)
-        self._container: Any = self._av.open(str(self._temporary), "w")
-        self._stream = self._container.add_stream(codec, rate=rate)
-        self._stream.height, self._stream.width = self._size
-        self._stream.pix_fmt = "yuv420p"
+        self._size, self._rate = (size[0] // 2 * 2, size[1] // 2 * 2), rate
         self._ticks = -1  # of the last frame that had a time
 
     def __enter__(self) -> "VideoWriter":
+        path, form = self._path, _FORMATS[self._path.suffix.lower()]
+        with ExitStack() as stack:
+            temporary = stack.enter_context(written_whole(path, part=path.name))
+            container = self._av.open(str(temporary), "w", format=form)
+            self._container: Any = stack.enter_context(container)
+            codec = next(name for name in _CODECS if name in self._av.codecs_available)
+            self._stream = self._container.add_stream(codec, rate=self._rate)
+            self._stream.height, self._stream.width = self._size
+            self._stream.pix_fmt = "yuv420p"
+            stack.push(self._finish)
+            self._begun = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
-            if kind is None:
-                self._temporary.replace(self._path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._begun.__exit__(kind, error, trace)
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the frames that the encoder still holds, unless something went wrong."""
+        if kind is None:
+            self._container.mux(self._stream.encode())
 
     def write(self, frame: UInt8[np.ndarray, "H W 3"], time: float | None = None) -> None:
         """One more frame, of the size that was given.

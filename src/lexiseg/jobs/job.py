@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from lexiseg import outputs
+from lexiseg.atomic import write_atomically
 from lexiseg.images import ImageError, read_image
 from lexiseg.jobs.contest import AnySegmenter
 from lexiseg.jobs.large import segment_photo, tile_side
 from lexiseg.jobs.manifest import Manifest
 from lexiseg.jobs.photos import Task
 from lexiseg.prompts import Background, LabelSet
-from lexiseg.result import Segmentation, write_atomically
+from lexiseg.result import Segmentation
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def write_files(task: Task, outcome: Outcome, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.parent.resolve().is_relative_to(root):
             raise ValueError(f"{path.parent} is a link that leads outside of {folder}")
-        write_atomically(path, outcome.files[kind], alone=True)
+        write_atomically(path, outcome.files[kind], part=path.name)
 
 
 def failure(error: BaseException) -> Outcome:

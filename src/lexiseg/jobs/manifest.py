@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from lexiseg.atomic import write_atomically
 from lexiseg.data.paths import inside
 from lexiseg.outputs.base import json_bytes
-from lexiseg.result import write_atomically
 
 NAME = "lexiseg_manifest"
 FORMAT = "lexiseg job 1"
@@ -130,7 +130,7 @@ class Manifest:
         """Only the last word on each photo stays, in the order of their names."""
         lines = [entry.line() for _, entry in sorted(self._own.items()) if entry.state != "begun"]
         data = json_bytes(self.settings) + b"".join(lines)
-        write_atomically(self.file, data, alone=True)
+        write_atomically(self.file, data, part=self.file.name)
 
     def _write(self, line: bytes) -> None:
         if self._stream is None:

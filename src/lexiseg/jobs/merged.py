@@ -5,11 +5,11 @@ came last, and is always the same bytes.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from lexiseg.atomic import written_whole
 from lexiseg.jobs.manifest import Entry, Manifest
 from lexiseg.jobs.photos import Task, merged_files
 from lexiseg.outputs.base import json_bytes
@@ -62,12 +62,9 @@ def merge(manifest: Manifest, tasks: Sequence[Task]) -> dict[str, Path]:
     for kind, path in merged_files(manifest.folder).items():
         if kind not in manifest.settings["format"]:
             continue
-        temporary = manifest.folder / f".{manifest.file.stem}.{kind}.part"  # a part's own
-        with temporary.open("wb") as file:
+        part = f"{manifest.file.stem}.{kind}"  # two parts of a job may end at once
+        with written_whole(path, part=part) as temporary, temporary.open("xb") as file:
             _write(file, manifest, kind, done)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
         written[kind] = path
     return written
 

@@ -6,6 +6,7 @@ The text is encoded once. Scores may be smoothed over time; nothing is tracked.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from lexiseg.jobs.contest import AnySegmenter, Contest
 from lexiseg.jobs.frames import VideoFacts as VideoFacts
 from lexiseg.jobs.frames import VideoReader as VideoReader
 from lexiseg.jobs.frames import VideoWriter as VideoWriter
+from lexiseg.palette import as_colour, colours
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
 from lexiseg.result import Segmentation
 
@@ -92,46 +94,42 @@ def segment_video(
         ImageError: the video cannot be read.
         ValueError: an argument is not as it must be.
     """
-    if not isinstance(source, VideoReader):
-        with VideoReader(source) as reader:
-            return segment_video(
-                segmenter,
-                reader,
-                labels,
-                out,
-                background=background,
-                smooth=smooth,
-                frames=frames,
-                on_frame=on_frame,
-            )
-    label_set, facts, times = LabelSet.of(labels), source.facts, deque[float | None]()
-
-    def pictures() -> Iterator[np.ndarray]:
-        for time, frame in islice(source.timed(), frames):
-            times.append(time)
-            yield frame
-
-    results = segment_frames(segmenter, pictures(), label_set, background=background, smooth=smooth)
-    strip = _legend(label_set.labels, facts.size[1])
-    palette, count = plot.colours(len(label_set)), 0
-    with VideoWriter(out, (facts.size[0] + len(strip), facts.size[1]), facts.rate) as writer:
-        try:
-            for result in results:
-                assert result.image is not None  # the frame
-                tinted = plot.overlay(result.image, result.label_map, palette)
-                writer.write(np.concatenate([tinted, strip]), times.popleft())
-                count += 1
-                on_frame(result)
-        except KeyboardInterrupt:
-            if not facts.live:
-                raise
-        if not count:
-            raise ImageError(f"{source.source}: has no frames")
+    label_set = LabelSet.of(labels)
+    palette = colours(len(label_set))
+    opened = nullcontext(source) if isinstance(source, VideoReader) else VideoReader(source)
+    times, count = deque[float | None](), 0
+    with opened as reader:
+        asked = _frames(reader, frames, times)
+        results = segment_frames(segmenter, asked, label_set, background=background, smooth=smooth)
+        height, width = reader.facts.size
+        strip = _legend(label_set.labels, width)
+        with VideoWriter(out, (height + len(strip), width), reader.facts.rate) as writer:
+            try:
+                for result in results:
+                    assert result.image is not None  # the frame
+                    tinted = plot.overlay(result.image, result.label_map, palette)
+                    writer.write(np.concatenate([tinted, strip]), times.popleft())
+                    count += 1
+                    on_frame(result)
+            except KeyboardInterrupt:
+                if not reader.facts.live:
+                    raise
+            if not count:
+                raise ImageError(f"{reader.source}: has no frames")
     return count
+
+
+def _frames(
+    reader: VideoReader, most: int | None, times: deque[float | None]
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """The frames as they are asked for, their times put aside meanwhile."""
+    for time, frame in islice(reader.timed(), most):
+        times.append(time)
+        yield frame
 
 
 def _legend(labels: tuple[str, ...], width: int) -> UInt8[np.ndarray, "h W 3"]:
     """The same below every frame."""
-    colours = plot.colours(len(labels))
-    entries = [(label, plot.as_colour(colours[index])) for index, label in enumerate(labels)]
+    palette = colours(len(labels))
+    entries = [(label, as_colour(palette[index])) for index, label in enumerate(labels)]
     return np.asarray(plot.legend(entries, width=width, size=max(12, min(width // 45, 40))))

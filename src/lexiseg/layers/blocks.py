@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -78,3 +79,17 @@ class ConvNormReLU(nn.Sequential):
         )
         self.norm = nn.BatchNorm2d(width)
         self.activation = nn.ReLU(inplace=True)
+
+
+class LayerNorm2d(nn.Module):
+    """Layer norm over the channels of each cell of a map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """The map with every cell of mean 0 and variance 1, then scaled and moved."""
+        normed = F.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, 1e-6)
+        return normed.movedim(-1, 1)

@@ -1,5 +1,7 @@
 """The patch-text cost."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -23,6 +25,27 @@ def cosine_cost(
 def best_texts(cost: Float[Tensor, "T h w"], at_most: int) -> Int[Tensor, " K"]:
     """The texts whose cosine is highest anywhere in an image, in their order."""
     return cost.amax(dim=(-2, -1)).topk(at_most).indices.sort().values
+
+
+def of_best_texts(
+    refine: Callable[[int, Int[Tensor, " K"]], Float[Tensor, "1 K _ _"]],
+    cost: Float[Tensor, "B T h w"],
+    at_most: int,
+) -> Float[Tensor, "B T _ _"]:
+    """Logits where the best texts alone take part in an image; the others get -100 (CAT-Seg).
+
+    Args:
+        refine: logits of an image, by its number, and of some texts, by theirs.
+        cost: cosines of all.
+        at_most: so many texts take part.
+    """
+    results = []
+    for index, of_image in enumerate(cost):
+        best = best_texts(of_image, at_most)
+        logits = refine(index, best)
+        everywhere = logits.new_full((1, cost.shape[1], *logits.shape[2:]), LEFT_OUT)
+        results.append(everywhere.index_copy(1, best, logits))
+    return torch.cat(results)
 
 
 class CostSkip(nn.Module):

@@ -19,13 +19,7 @@ from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import LITE_WEAK_WEIGHTS, LITE_WEIGHTS, complete
 from lexiseg.images import Preprocess
 from lexiseg.layers.cost import cosine_cost
-from lexiseg.methods.base import (
-    Activation,
-    Protocol,
-    SegmentationModel,
-    Texts,
-    Tiling,
-)
+from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts, Tiling
 from lexiseg.registry import register_model
 from lexiseg.weights import metadata_of
 

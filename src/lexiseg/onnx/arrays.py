@@ -6,10 +6,11 @@ Letters beyond the library's: S places of a side that is resized, s places that 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from lexiseg.pictures.preparation import Preparation
 
+_CHUNK_NUMBERS = 16_000_000  # of scores at full size, so many are held at a time: 64 MB
 _SMALLEST_LENGTH = 1e-12  # below it a direction counts as none, as in torch
 
 
@@ -34,6 +35,36 @@ def restored(
         scores = bilinear(scores, preparation.padded_size(*size))
         scores = scores[:, : before[0], : before[1]]
     return bilinear(scores, size)
+
+
+def winners(
+    view: Float[np.ndarray, "T h w"],
+    size: tuple[int, int],
+    preparation: Preparation,
+    *,
+    keep: int,
+) -> tuple[Float[np.ndarray, "H W"], Int64[np.ndarray, "H W"], Float[np.ndarray, "_ H W"] | None]:
+    """The best score of each pixel, the text that has it, and the maps of the first texts.
+
+    Args:
+        view: scores on the prepared image's grid.
+        size: (height, width) of the picture.
+        preparation: says how the grid is brought to that size.
+        keep: so many maps are kept; None comes for 0.
+    """
+    kept = np.empty((keep, *size), dtype=np.float32) if keep else None
+    best = np.full(size, -np.inf, dtype=np.float32)
+    winner = np.zeros(size, dtype=np.int64)
+    step = max(1, _CHUNK_NUMBERS // (size[0] * size[1]))
+    for start in range(0, len(view), step):
+        full = restored(preparation, view[start : start + step], size)
+        if kept is not None and start < keep:
+            kept[start : start + step] = full[: keep - start]
+        position = full.argmax(axis=0)
+        score = np.take_along_axis(full, position[None], axis=0)[0]
+        winner = np.where(score > best, position + start, winner)
+        best = np.maximum(score, best)
+    return best, winner, kept
 
 
 def bilinear(maps: Float[np.ndarray, "C h w"], size: tuple[int, int]) -> Float[np.ndarray, "C H W"]:

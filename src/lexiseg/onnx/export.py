@@ -1,23 +1,20 @@
 """Export: a model to three ONNX graphs, checked against torch, and their matrices to int8."""
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image as PILImage
-from torch import Tensor, nn
-from torch.export import Dim
 
 from lexiseg._extras import need
+from lexiseg.atomic import write_atomically, written_whole
 from lexiseg.encoders.clip import CLIP
 from lexiseg.encoders.clip_vit import VisionTransformer
 from lexiseg.encoders.lite import Lite
@@ -26,16 +23,13 @@ from lexiseg.methods.base import Protocol, SegmentationModel
 from lexiseg.methods.catseg import CATSeg
 from lexiseg.methods.maskclip import MaskCLIP
 from lexiseg.onnx.description import DESCRIPTION, Description
-from lexiseg.onnx.graphs import CATSegHead, ImageGraph, MaskCLIPHead, TextGraph
+from lexiseg.onnx.graphs import OpenGraph, open_graphs
+from lexiseg.onnx.parity import CHECKED_LABELS, compare, made_up_pictures
 from lexiseg.onnx.segmenter import OnnxSegmenter
-from lexiseg.weights import written_whole
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4  # of logits, ONNX Runtime against torch
-MOST_CELLS, MOST_TEXTS = 256, 4096  # of the sizes that torch.export is told
-CHECKED_LABELS = (("road", "sky"), ("dog", "cat", "grass", "wall", "bright blue sky", "person"))
-CHECKED_SIZES = ((240, 320), (300, 200))
 QUANTISED = ("MatMul", "Gemm")  # convolutions of int8 are slower than those of float32 here
 # The text encoder keeps float32: with int8 the bundled one turns by 0.01 in cosine, which costs 3 %
 # of the labels, to save what is computed once for a set of labels.
@@ -64,7 +58,7 @@ def export(
 
     Returns:
         What was written into ``model.json``; its ``parity`` has ``logits``, the largest difference
-        of a logit, and ``agreement``, the part of pixels that get the same label.
+        of a logit, and ``agreement``, the part of cells that get the same label.
 
     Raises:
         ValueError: this kind of model, or its way to prepare a picture, cannot be exported.
@@ -78,13 +72,12 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)  # no half of an export looks like a whole one
     model.eval()
-    unit = _unit(model.preprocess)
     with torch.no_grad(), _quiet():
-        opened = cast(CATSeg | MaskCLIP, model)  # or it would not have been described
-        for graph, arguments, sizes, names in _graphs(opened, unit, description.context_length):
-            written = folder / f"{names[0]}.onnx"
+        exportable = cast(CATSeg | MaskCLIP, model)  # or it would not have been described
+        for graph in open_graphs(exportable, description.context_length):
+            written = folder / f"{graph.name}.onnx"
             logger.info("writing %s", written)
-            _write(graph, arguments, sizes, names[1:], written)
+            _write(graph, written)
     pictures = pictures or made_up_pictures()
     description = replace(description, parity=_measured(model, folder, description, pictures))
     assert description.parity is not None  # it was measured
@@ -95,6 +88,7 @@ def export(
             f"more than {TOLERANCE:g}; report it with the versions of torch and onnxruntime"
         )
     if int8:
+        (folder / DESCRIPTION).unlink()
         description = replace(description, int8=quantise(folder))
         description = replace(description, parity=_measured(model, folder, description, pictures))
     return description
@@ -123,46 +117,6 @@ def quantise(folder: str | Path) -> tuple[str, ...]:
         if operators & {"MatMulInteger", "DynamicQuantizeMatMul"}:
             changed.append(name)
     return tuple(changed)
-
-
-def compare(
-    model: SegmentationModel,
-    exported: OnnxSegmenter,
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
-    label_sets: Sequence[Sequence[str]],
-) -> dict[str, float]:
-    """The graphs beside the model, each picture with each set of labels.
-
-    Returns:
-        ``logits``, the largest difference of a logit, and ``agreement``, the part of the cells of
-        the model's grid whose best label is the same.
-    """
-    largest, same, count = 0.0, 0, 0
-    for labels in label_sets:
-        prompts = [[each.replace("{}", label) for each in model.templates] for label in labels]
-        found = exported.encode_texts(prompts)
-        with torch.inference_mode():
-            texts = model.encode_texts(prompts)
-            for picture in pictures:
-                prepared = model.preprocess(picture)
-                expected = model(prepared[None], texts)[0].numpy()
-                logits = exported.logits(prepared.numpy(), found)
-                largest = max(largest, float(np.abs(logits - expected).max()))
-                same += int((logits.argmax(axis=0) == expected.argmax(axis=0)).sum())
-                count += expected[0].size
-    return {"logits": largest, "agreement": same / count}
-
-
-def made_up_pictures(
-    sizes: Sequence[tuple[int, int]] = CHECKED_SIZES, seed: int = 0
-) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """Pictures of soft colours, (height, width) each, the same at every call."""
-    chance = np.random.default_rng(seed)
-    coarse = [chance.integers(0, 256, (6, 8, 3), dtype=np.uint8) for _ in sizes]
-    return [
-        np.asarray(PILImage.fromarray(colours).resize((width, height), PILImage.Resampling.BICUBIC))
-        for colours, (height, width) in zip(coarse, sizes, strict=True)
-    ]
 
 
 def _described(model: SegmentationModel, name: str) -> Description:
@@ -198,68 +152,20 @@ def _described(model: SegmentationModel, name: str) -> Description:
     )
 
 
-def _unit(preprocess: Preprocess) -> int:
-    """Every side of a prepared picture is a multiple of this."""
-    return math.lcm(preprocess.multiple, preprocess.pad_multiple)
-
-
-def _graphs(
-    model: CATSeg | MaskCLIP, unit: int, context_length: int
-) -> Iterator[tuple[nn.Module, tuple[Tensor, ...], Any, list[str]]]:
-    """Each graph with an example of what goes in, its open sizes, and its names.
-
-    The names are of the graph, of the inputs, of the outputs behind an empty one.
-    """
-    rows, columns = (Dim(side, min=1, max=MOST_CELLS) for side in ("rows", "columns"))
-    layers = model.config.intermediates if isinstance(model, CATSeg) else ()
-    encoder = cast(Lite | CLIP, model.encoder)
-    image = ImageGraph(encoder, layers)
-    images = torch.randn(1, 3, 5 * unit, 7 * unit, generator=torch.Generator().manual_seed(0))
-    maps = image(images)
-    kept = ["patch_features", *(f"layer_{number}" for number in layers)]
-    yield image, (images,), ({2: unit * rows, 3: unit * columns},), ["image", "images", "", *kept]
-
-    prompts, tokens = (
-        Dim("prompts", min=1, max=MOST_TEXTS),
-        Dim("tokens", min=3, max=context_length),
-    )
-    ids = torch.tensor([[5, 7, 9, 2, 0], [5, 8, 9, 3, 1], [5, 6, 2, 0, 0]])
-    yield (
-        TextGraph(encoder),
-        (ids,),
-        ({0: prompts, 1: tokens},),
-        [
-            *("text", "ids"),
-            *("", "features"),
-        ],
-    )
-
-    labels = Dim("labels", min=1, max=MOST_TEXTS)
-    texts = nn.functional.normalize(torch.ones(4, encoder.dim) + torch.eye(4, encoder.dim))
-    of_maps = [{2: each.shape[2] // 5 * rows, 3: each.shape[3] // 7 * columns} for each in maps]
-    head = CATSegHead(model) if isinstance(model, CATSeg) else MaskCLIPHead(model)
-    # What a variadic forward takes is one argument of torch.export, a tuple.
-    sizes = ({0: labels}, of_maps[0], tuple(of_maps[1:])) if layers else ({0: labels}, of_maps[0])
-    yield head, (texts, *maps), sizes, ["head", "text_features", *kept, "", "logits"]
-
-
-def _write(
-    graph: nn.Module, arguments: tuple[Tensor, ...], sizes: Any, names: list[str], path: Path
-) -> None:
+def _write(graph: OpenGraph, path: Path) -> None:
     program = torch.export.export(
-        graph.eval(),
-        arguments,
-        dynamic_shapes=sizes,
+        graph.module.eval(),
+        graph.example,
+        dynamic_shapes=graph.sizes,
         strict=False,
         # What holds at the example alone, such as "more than one window", is no limit of the graph.
         prefer_deferred_runtime_asserts_over_guards=True,
     )
-    gap = names.index("")
     exported = torch.onnx.export(
         program,
         dynamo=True,
-        input_names=names[:gap],
-        output_names=names[gap + 1 :],
+        input_names=list(graph.inputs),
+        output_names=list(graph.outputs),
         verbose=False,
     )
     assert exported is not None  # it is with dynamo
@@ -275,10 +181,9 @@ def _measured(
 ) -> dict[str, float]:
     """Writes the description, measures, and writes it again with what was measured."""
     path = folder / DESCRIPTION
-    path.write_text(description.as_json(), encoding="utf-8")
+    write_atomically(path, description.as_json().encode())
     parity = compare(model, OnnxSegmenter(folder), pictures, CHECKED_LABELS)
-    with written_whole(path) as temporary:
-        temporary.write_text(replace(description, parity=parity).as_json(), encoding="utf-8")
+    write_atomically(path, replace(description, parity=parity).as_json().encode())
     return parity
 
 

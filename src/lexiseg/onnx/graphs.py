@@ -1,23 +1,80 @@
 """A model as three graphs whose sizes are open: image encoder, text encoder, head."""
 
-from collections.abc import Sequence
-from typing import cast
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.export import Dim
 
 from lexiseg.encoders.base import ImageFeatures
 from lexiseg.encoders.clip import CLIP
 from lexiseg.encoders.clip_vit import VisionTransformer
 from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.minilm import mean_of_words
 from lexiseg.encoders.wordpiece import bert_wordpiece
 from lexiseg.layers.cost import cosine_cost
 from lexiseg.methods.catseg import CATSeg
 from lexiseg.methods.maskclip import MaskCLIP
 from lexiseg.onnx.opened import opened
+
+MOST_CELLS, MOST_TEXTS = 256, 4096  # of the sizes that torch.export is told
+
+
+@dataclass(frozen=True)
+class OpenGraph:
+    """A graph, and what its export takes.
+
+    Attributes:
+        name: of its file.
+        module: what it computes.
+        example: what goes in.
+        sizes: the axes of each input that stay open, as torch.export takes them.
+        inputs: their names.
+        outputs: their names.
+    """
+
+    name: str
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    sizes: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def open_graphs(model: CATSeg | MaskCLIP, context_length: int) -> Iterator[OpenGraph]:
+    """The graphs of a model; ``context_length`` is the most tokens of a prompt."""
+    # Every side of a prepared picture is a multiple of this.
+    unit = math.lcm(model.preprocess.multiple, model.preprocess.pad_multiple)
+    rows, columns = (Dim(side, min=1, max=MOST_CELLS) for side in ("rows", "columns"))
+    layers = model.config.intermediates if isinstance(model, CATSeg) else ()
+    encoder = cast(Lite | CLIP, model.encoder)
+    image = ImageGraph(encoder, layers)
+    images = torch.randn(1, 3, 5 * unit, 7 * unit, generator=torch.Generator().manual_seed(0))
+    maps = image(images)
+    seen = ("patch_features", *(f"layer_{number}" for number in layers))
+    open_sides = ({2: unit * rows, 3: unit * columns},)
+    yield OpenGraph("image", image, (images,), open_sides, ("images",), seen)
+
+    prompts = Dim("prompts", min=1, max=MOST_TEXTS)
+    tokens = Dim("tokens", min=3, max=context_length)
+    ids = torch.tensor([[5, 7, 9, 2, 0], [5, 8, 9, 3, 1], [5, 6, 2, 0, 0]])
+    text = TextGraph(encoder)
+    yield OpenGraph("text", text, (ids,), ({0: prompts, 1: tokens},), ("ids",), ("features",))
+
+    labels = {0: Dim("labels", min=1, max=MOST_TEXTS)}
+    texts = F.normalize(torch.ones(4, encoder.dim) + torch.eye(4, encoder.dim))
+    first, *others = ({2: m.shape[2] // 5 * rows, 3: m.shape[3] // 7 * columns} for m in maps)
+    head = CATSegHead(model) if isinstance(model, CATSeg) else MaskCLIPHead(model)
+    # What a variadic forward takes is one argument of torch.export, a tuple.
+    sizes = (labels, first, tuple(others)) if layers else (labels, first)
+    inputs = ("text_features", *seen)
+    yield OpenGraph("head", head, (texts, *maps), sizes, inputs, ("logits",))
 
 
 class ImageGraph(nn.Module):
@@ -26,25 +83,14 @@ class ImageGraph(nn.Module):
     def __init__(self, encoder: Lite | CLIP, intermediates: Sequence[int]) -> None:
         super().__init__()
         self.intermediates = tuple(intermediates)
-        if isinstance(encoder, CLIP):
-            self.tower: nn.Module = OpenViT(cast(VisionTransformer, encoder.visual))
-        else:
-            self.tower = _LiteTower(encoder)
+        is_clip = isinstance(encoder, CLIP)
+        self.tower = OpenViT(cast(VisionTransformer, encoder.visual)) if is_clip else encoder
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         """Patch features, then the intermediates in their order."""
-        return self.tower(images, self.intermediates)
-
-
-class _LiteTower(nn.Module):
-    def __init__(self, encoder: Lite) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(
-        self, images: Float[Tensor, "B 3 H W"], intermediates: Sequence[int]
-    ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        features = self.encoder.encode_images(images, intermediates=intermediates)
+        if isinstance(self.tower, OpenViT):
+            return self.tower(images, self.intermediates)
+        features = cast(Lite, self.tower).encode_images(images, intermediates=self.intermediates)
         return (features.patch_features, *features.intermediates)
 
 
@@ -96,9 +142,7 @@ class TextGraph(nn.Module):
         text = self.encoder.text
         is_word = ids.ne(self.pad)
         words = text.encode_tokens(ids, is_word)
-        weight = is_word[..., None].to(words.dtype)
-        pooled = (words * weight).sum(dim=1) / weight.sum(dim=1)
-        return self.encoder.text_projection(F.normalize(pooled, dim=-1))
+        return self.encoder.text_projection(mean_of_words(words, is_word))
 
     def _clip(self, encoder: CLIP, ids: Int[Tensor, "P L"]) -> Float[Tensor, "P D"]:
         text = encoder.text

@@ -19,7 +19,6 @@ from lexiseg.onnx.description import Description
 from lexiseg.pictures.preparation import Preparation
 from lexiseg.pictures.reading import (
     MAX_PIXELS,
-    ImageError,
     PictureSource,
     read_picture,
     source_name,
@@ -30,13 +29,12 @@ from lexiseg.prompts import (
     LabelSet,
     LabelsLike,
     build_prompts,
-    template_set,
 )
-from lexiseg.result import Segmentation, none_index
+from lexiseg.result import Segmentation, settled
+from lexiseg.vocabularies import chosen_templates
 
 GRAPHS = ("image", "text", "head")
 PROMPTS_AT_ONCE = 256
-_CHUNK_NUMBERS = 16_000_000  # of scores at full size, so many are held at a time: 64 MB
 _CACHED_LABEL_SETS = 16
 
 
@@ -77,7 +75,7 @@ class OnnxSegmenter:
         runtime = need("onnxruntime", extra="onnx", purpose="An exported model")
         self.folder = folder = Path(folder)
         self.description = Description.read(folder)
-        self.templates = _templates(self.description, templates)
+        self.templates = chosen_templates(templates, self.description.templates)
         self.max_pixels = max_pixels
         self._preparation = _preparation(self.description.preparation)
         self._sessions = {name: _session(runtime, folder, name, threads) for name in GRAPHS}
@@ -120,16 +118,20 @@ class OnnxSegmenter:
         """
         label_set, mode = LabelSet.of(labels), Background.of(background)
         texts = self.encode_texts(build_prompts(mode.join(label_set), self.templates))
+        threshold = mode.threshold
+        if threshold is None and not self.description.exclusive:
+            threshold = self.description.threshold
         for source in images:
             image = read_picture(source, max_pixels=self.max_pixels)
-            self._check_prepared_size(image.shape[0], image.shape[1])
+            self._preparation.check_size(*image.shape[:2], max_pixels=self.max_pixels)
             view = self._activated(self.logits(arrays.prepared(self._preparation, image), texts))
-            label_map, best, kept = self._result(
-                view, image.shape[:2], len(label_set), mode, scores
+            keep = len(label_set) if scores else 0
+            best, winner, kept = arrays.winners(
+                view, (image.shape[0], image.shape[1]), self._preparation, keep=keep
             )
             yield Segmentation(
                 labels=label_set.labels,
-                label_map=label_map,
+                label_map=settled(winner, best, len(label_set), threshold),
                 confidence=best,
                 scores=kept,
                 image=image,
@@ -211,54 +213,6 @@ class OnnxSegmenter:
         softmax = self.description.activation == "softmax"
         return (arrays.softmax if softmax else arrays.sigmoid)(logits)
 
-    def _result(
-        self,
-        view: Float[np.ndarray, "T h w"],
-        size: tuple[int, ...],
-        count: int,
-        background: Background,
-        keep_scores: bool,
-    ) -> tuple[Any, Any, Any]:
-        """Label map, confidence, scores; the first ``count`` texts are labels, not background."""
-        height, width = size
-        best = np.full((height, width), -np.inf, dtype=np.float32)
-        winner = np.zeros((height, width), dtype=np.int64)
-        kept = np.empty((count, height, width), dtype=np.float32) if keep_scores else None
-        step = max(1, _CHUNK_NUMBERS // (height * width))
-        for start in range(0, len(view), step):
-            full = arrays.restored(self._preparation, view[start : start + step], (height, width))
-            if kept is not None and start < count:
-                kept[start : start + step] = full[: count - start]
-            position = full.argmax(axis=0)
-            score = np.take_along_axis(full, position[None], axis=0)[0]
-            winner = np.where(score > best, position + start, winner)
-            best = np.maximum(score, best)
-        threshold = background.threshold
-        if threshold is None and not self.description.exclusive:
-            threshold = self.description.threshold
-        is_none = winner >= count
-        if threshold is not None:
-            is_none |= best < threshold
-        winner[is_none] = none_index(count)
-        dtype = np.uint8 if none_index(count) == 255 else np.uint16
-        return winner.astype(dtype), best, kept
-
-    def _check_prepared_size(self, height: int, width: int) -> None:
-        prepared = self._preparation.resized_size(height, width)
-        if prepared[0] * prepared[1] > self.max_pixels:
-            raise ImageError(
-                f"an image of {height} x {width} pixels is too narrow for this model, which would "
-                f"work at {prepared[0]} x {prepared[1]}; cut it into pieces"
-            )
-
-
-def _templates(description: Description, templates: str | Sequence[str] | None) -> tuple[str, ...]:
-    if templates is None:
-        return description.templates
-    if not isinstance(templates, str):
-        return tuple(templates)
-    return (templates,) if "{}" in templates else template_set(templates)
-
 
 def _preparation(content: dict[str, Any]) -> Preparation:
     for name in ("mean", "std"):
@@ -272,8 +226,8 @@ def _session(runtime: Any, folder: Path, name: str, threads: int | None) -> Any:
         raise ValueError(f"{str(path)!r} is missing; export the model again")
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors alone
-    chosen = threads or int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
-    options.intra_op_num_threads = chosen
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list is of nested teams
+    options.intra_op_num_threads = threads or (int(given) if given.isdecimal() else 0)
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no base of their own

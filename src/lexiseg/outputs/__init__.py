@@ -8,3 +8,4 @@ from lexiseg.outputs.formats import encode as encode
 from lexiseg.outputs.formats import format_for as format_for
 from lexiseg.outputs.formats import output_files as output_files
 from lexiseg.outputs.formats import parse_formats as parse_formats
+from lexiseg.outputs.formats import result_name as result_name

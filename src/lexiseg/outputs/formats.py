@@ -96,9 +96,27 @@ def output_files(
     if "maps" in formats:
         digits = len(str(len(labels)))
         for number, label in enumerate(labels, start=1):
-            file = f"{name}_map_{number:0{digits}d}{_plain(label)}.png"
-            files[f"{_MAP}{number}"] = folder / file
+            parts = name, f"map_{number:0{digits}d}", letters(label)
+            files[f"{_MAP}{number}"] = folder / f"{'_'.join(part for part in parts if part)}.png"
     return {kind: files[kind] for kind in sorted(files, key=lambda kind: kind == "json")}
+
+
+def result_name(name: str | None, source: str | None, *, otherwise: str) -> str:
+    """What the files of a result are called in a folder.
+
+    Args:
+        name: as the user has it; None: like the picture.
+        source: path of the picture, where it has one.
+        otherwise: the name where neither is there.
+
+    Raises:
+        ValueError: it is empty, or a path.
+    """
+    if name is None:
+        name = Path(source).stem if source else otherwise
+    if not name or name != Path(name).name or "\0" in name:
+        raise ValueError(f"name {name!r} came; give a file name without folders")
+    return name
 
 
 def encode(
@@ -136,9 +154,9 @@ def _order(name: str) -> int:
     return list(FORMATS).index(name)
 
 
-def _plain(label: str) -> str:
-    """Letters and digits of any script, at most 60 bytes of them."""
-    text = re.sub(r"[\W_]+", "-", label.casefold()).strip("-")
+def letters(label: str) -> str:
+    """Letters and digits of any script, at most 60 bytes of them, so that a label is no path."""
+    text = re.sub(r"[\W_]+", "-", label.casefold())
     while len(os.fsencode(text)) > 60:
         text = text[:-1]
-    return f"_{text}" if text.strip("-") else ""
+    return text.strip("-")

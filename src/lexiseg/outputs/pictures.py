@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from lexiseg import plot
 from lexiseg.outputs.base import Segmented
+from lexiseg.palette import colours
 
 _ROWS = 256  # turned into 16 bits at a time
 
@@ -17,19 +17,14 @@ def label_png(result: Segmented) -> bytes:
     image = Image.fromarray(np.asarray(result.label_map))
     if result.label_map.dtype == np.uint8:
         palette = np.zeros((256, 3), dtype=np.uint8)
-        palette[: len(result.labels)] = plot.colours(len(result.labels))
+        palette[: len(result.labels)] = colours(len(result.labels))
         image.putpalette(palette.tobytes())
-    return _png(image)
+    return png_bytes(image)
 
 
 def overlay(result: Segmented, *, as_jpeg: bool) -> bytes:
     """The picture tinted by its labels, above a legend."""
-    picture = result.plot()
-    if not as_jpeg:
-        return _png(picture)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=92, subsampling=0)
-    return buffer.getvalue()
+    return (jpeg_bytes if as_jpeg else png_bytes)(result.plot())
 
 
 def confidence_png(result: Segmented) -> bytes:
@@ -53,10 +48,18 @@ def _grey(values: Float[np.ndarray, "H W"]) -> bytes:
     for top in range(0, len(values), _ROWS):
         part = np.asarray(values[top : top + _ROWS], dtype=np.float32)
         grey[top : top + _ROWS] = (part.clip(0, 1) * 65535).round()
-    return _png(Image.fromarray(grey))
+    return png_bytes(Image.fromarray(grey))
 
 
-def _png(image: Image.Image) -> bytes:
+def jpeg_bytes(picture: Image.Image) -> bytes:
+    """A file for looking at, its colours as sharp as its light."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """A file of exactly these pixels."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()

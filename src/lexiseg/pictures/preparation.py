@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PILImage
 
+from lexiseg.pictures.reading import ImageError
+
 FILTERS = {
     "bilinear": PILImage.Resampling.BILINEAR,
     "bicubic": PILImage.Resampling.BICUBIC,
@@ -51,6 +53,19 @@ class Preparation:
         if self.longest is not None:
             scale = min(scale, self.longest / max(height, width))
         return self._round(height * scale), self._round(width * scale)
+
+    def check_size(self, height: int, width: int, *, max_pixels: int) -> None:
+        """Refuse a picture that the resize makes too large, such as a strip of 1 x 10000 pixels.
+
+        Raises:
+            ImageError: it has more than ``max_pixels`` then.
+        """
+        resized = self.resized_size(height, width)
+        if resized[0] * resized[1] > max_pixels:
+            raise ImageError(
+                f"an image of {height} x {width} pixels is too narrow for this model, which would "
+                f"work at {resized[0]} x {resized[1]}; cut it into pieces"
+            )
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after that resize and the padding."""

@@ -185,7 +185,7 @@ def _check_size(name: str, size: tuple[int, ...], max_pixels: int) -> None:
 def _decode(image: PILImage.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
     try:
         image.load()
-        is_turned, down, right = _STORED.get(_orientation(image), _STORED[1])
+        is_turned, down, right = _STORED.get(orientation(image), _STORED[1])
         width, height = image.size
         upright = np.empty((width, height, 3) if is_turned else (height, width, 3), dtype=np.uint8)
         stored = (upright.swapaxes(0, 1) if is_turned else upright)[::down, ::right]
@@ -203,7 +203,9 @@ def _decode(image: PILImage.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
 def _rgb(image: PILImage.Image) -> UInt8[np.ndarray, "H W 3"]:
     """Pixels as they are stored, transparency laid over white."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return _array_to_rgb(_deep_grey(image))
+        values = np.asarray(image)  # floats as they are, integers on the scale of 16 bits
+        deep = values if image.mode == "F" else values.clip(0, 65535).astype(np.uint16)
+        return _array_to_rgb(deep)
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         image = PILImage.new("RGBA", overlay.size, "white")
@@ -211,18 +213,12 @@ def _rgb(image: PILImage.Image) -> UInt8[np.ndarray, "H W 3"]:
     return np.asarray(image.convert("RGB"))
 
 
-def _orientation(image: PILImage.Image) -> int:
+def orientation(image: PILImage.Image) -> int:
     """EXIF's orientation, 1 (upright) where it is absent or cannot be read."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # a damaged EXIF block does not make the picture unreadable
         return 1
-
-
-def _deep_grey(image: PILImage.Image) -> np.ndarray:
-    """Grey of more than 8 bits: floats as they are, integers on the scale of 16 bits."""
-    values = np.asarray(image)
-    return values if image.mode == "F" else values.clip(0, 65535).astype(np.uint16)
 
 
 def _array_to_rgb(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:

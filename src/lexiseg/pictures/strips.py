@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lexiseg._extras import need
-from lexiseg.pictures.reading import ImageError, open_quietly, read_picture
+from lexiseg.pictures.reading import ImageError, open_quietly, orientation, read_picture
 
-_EXIF_ORIENTATION = 0x0112
 _IN_ROWS = ("JPEG", "PNG", "TIFF", "WEBP")
 
 
@@ -106,8 +105,7 @@ def _header(path: Path) -> tuple[tuple[int, int] | None, bool]:
     try:
         with path.open("rb") as file, open_quietly(file) as image:
             plain = image.mode == "RGB" and not image.has_transparency_data
-            upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
-            in_rows = plain and upright and image.format in _IN_ROWS and _has_vips()
+            in_rows = plain and orientation(image) == 1 and image.format in _IN_ROWS and _has_vips()
             return (image.height, image.width), in_rows
     except Exception:  # broken headers make Pillow's plugins raise nearly anything
         return None, False

@@ -19,9 +19,8 @@ from typing import Any
 
 import torch
 
-from lexiseg.result import write_atomically
+from lexiseg.atomic import write_atomically, written_whole
 from lexiseg.training.metrics import only_finite
-from lexiseg.weights import written_whole
 
 WEIGHTS_FILE = "weights.safetensors"
 FACTS_FILE = "checkpoint.json"

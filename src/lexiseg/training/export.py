@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, get_args
 
+from lexiseg.atomic import write_atomically
 from lexiseg.hub import is_address
-from lexiseg.result import write_atomically
 from lexiseg.segmenter import Segmenter
 from lexiseg.training.checkpoints import WEIGHTS_FILE, best_of, checkpoints_of
 from lexiseg.training.folder import RUN_FILE

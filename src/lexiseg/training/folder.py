@@ -5,12 +5,12 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lexiseg.result import write_atomically
+from lexiseg.atomic import write_atomically
 from lexiseg.training.run import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ LEFTOVERS = (
     "checkpoints/.step-*.removed",
     "checkpoints/step-*/.*.part",
     ".*.part",
-    ".weights.safetensors.*",
 )
 
 
@@ -68,6 +67,8 @@ def check_run(
 ) -> None:
     """Refuse a folder that holds another run.
 
+    A setting that an older version did not have is there as its class has it by default.
+
     Args:
         out: the folder.
         config: of the run that is to be there.
@@ -82,10 +83,11 @@ def check_run(
         return
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
-        old = {**_flat(there["config"]), **{key: there.get(key) for key in about}}
+        known = {**_flat(there["config"]), **{key: there.get(key) for key in about}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}); choose another folder") from error
     new = {**_flat(_as_json(asdict(config))), **about}
+    old = {**_flat(_as_json(_defaults(config))), **known}
     differing = [
         f"{key} (there {old.get(key)!r}, now {new.get(key)!r})"
         for key in sorted(old.keys() | new.keys())
@@ -130,6 +132,16 @@ def write_run(
         "config": _as_json(asdict(config)),
     }
     write_atomically(out / RUN_FILE, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """What the class of a configuration says of its fields, and of the dataclasses in them."""
+    values = {each.name: (getattr(config, each.name), each.default) for each in fields(config)}
+    return {
+        name: _defaults(value) if is_dataclass(value) else default
+        for name, (value, default) in values.items()
+        if is_dataclass(value) or default is not MISSING
+    }
 
 
 def _as_json(value: Any) -> Any:

@@ -1,10 +1,13 @@
 """Losses with two or more users: functions of a model's logits and of label maps."""
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Float, Int, Integer, Shaped
 from torch import Tensor
 
-from lexiseg.data.semantic import IGNORE_INDEX
+from lexiseg.data.semantic import BACKGROUND, IGNORE_INDEX
 
 
 def masked_bce(
@@ -52,6 +55,65 @@ def dice_loss(scores: Float[Tensor, "N H W"], masks: Shaped[Tensor, "N H W"]) ->
     both = (scores * masks).sum(dim=(-2, -1))
     either = scores.sum(dim=(-2, -1)) + masks.sum(dim=(-2, -1))
     return (1 - 2 * both / either.clamp(min=1e-6)).mean()
+
+
+def weighted_cross_entropy(
+    logits: Float[Tensor, "T _ _"],
+    labels: Int[Tensor, "h w"],
+    names: Sequence[str],
+    background_weight: float,
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    """Cross-entropy over the labelled pixels; 0 where there are none.
+
+    "background" is what nobody labelled, which may be anything, so it counts less.
+    """
+    if bool((labels == ignore_index).all()):
+        return logits.sum() * 0
+    weights = name_weights(labels[labels != ignore_index], len(names))
+    if BACKGROUND in names:
+        weights[list(names).index(BACKGROUND)] *= background_weight
+    logits = F.interpolate(logits[None], size=labels.shape, mode="bilinear")
+    return F.cross_entropy(logits, labels[None], weights, ignore_index=ignore_index)
+
+
+def overlap_loss(
+    logits: Float[Tensor, "T _ _"],
+    labels: Int[Tensor, "h w"],
+    names: Sequence[str],
+    ignore_index: int = IGNORE_INDEX,
+) -> Tensor:
+    """One minus the Dice overlap of each name on the picture, on average; 0 where there is none.
+
+    It counts regions, as mIoU does (:func:`dice_loss`). "background" is no
+    region.
+    """
+    known = labels != ignore_index
+    shown = [i for i in labels[known].unique().tolist() if names[i] != BACKGROUND]
+    if not shown:
+        return logits.sum() * 0
+    logits = F.interpolate(logits[None], size=labels.shape, mode="bilinear")[0]
+    scores = logits.softmax(dim=0)[shown] * known
+    truth = labels == torch.tensor(shown, device=labels.device)[:, None, None]
+    return dice_loss(scores, truth)
+
+
+def name_weights(labels: Int[Tensor, " N"], count: int) -> Float[Tensor, " T"]:
+    """Weights that let a small region speak: one over the fourth root of its share."""
+    pixels = torch.bincount(labels, minlength=count).float()
+    share = pixels / pixels.sum().clamp(min=1)
+    return share.clamp(min=1e-3).pow(-0.25)
+
+
+def image_label_loss(logits: Float[Tensor, "T h w"], image_label: int) -> Tensor:
+    """Cross-entropy of the whole picture: each name by a soft maximum over the patches."""
+    target = torch.tensor([image_label], device=logits.device)
+    return F.cross_entropy(soft_maximum(logits)[None], target)
+
+
+def soft_maximum(maps: Float[Tensor, "*S h w"]) -> Float[Tensor, "*S"]:
+    """The logarithm of the mean of each map's exponentials."""
+    return maps.flatten(-2).logsumexp(dim=-1) - torch.tensor(float(maps.shape[-2:].numel())).log()
 
 
 def _with_labels(

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from lexiseg._extras import need
-from lexiseg.result import write_atomically
+from lexiseg.atomic import write_atomically
 
 
 class MetricsLog:

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from lexiseg.weights import save_weights
+
 Precision = Literal["float32", "bfloat16", "float16"]
 ScheduleName = Literal["cosine", "constant", "multi-step"]
 Schedule = Callable[[int], float]
@@ -195,6 +197,18 @@ class Recipe:
     summary: str
     config: TrainConfig
     build: Callable[[Path, Any], Job]
+
+
+def save_whole(model: nn.Module, arch: str, path: Path) -> Path:
+    """What a :class:`Job` saves of a model that is stored with all its parts.
+
+    Args:
+        model: the model.
+        arch: its registered name.
+        path: of the file.
+    """
+    save_weights(path, model.state_dict(), {"model": arch})
+    return path
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -7,15 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from lexiseg.data.epochs import texts_of
+from lexiseg.data.mixture.bundled import SCENES
 from lexiseg.data.semantic import SemanticDataset, read_semantic_folder
 from lexiseg.methods.freeda.bank import BankError, PrototypeBank
 from lexiseg.methods.freeda.offline.annotated import Picture, Region, add_pictures
 from lexiseg.methods.freeda.offline.encoding import BankEncoder
 
-SCENES = (
-    *("scenes/msrc21", "scenes/coco_mini", "scenes/coco128", "scenes/ccp_more", "scenes/ccp"),
-    *("scenes/facades", "objects/car_parts"),
-)
 A_NAME = 12  # regions of each name and folder: 3,000 rows, 3.4 MB
 LEAST_PART = 0.01  # of the photograph, below which a region is too small to be seen
 

@@ -5,13 +5,11 @@ whole-image names     labels.json: {image, name, split}
 names of scenes       the bundled assets/scene_names/train.json: which names a photograph shows
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,10 +18,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lexiseg.data.augment import varied_crop
-from lexiseg.data.captions import CaptionDataset, read_captions, shrink
+from lexiseg.data.captions import read_captions, shrink
+from lexiseg.data.fingerprints import joint
+from lexiseg.data.mixture.sources import read_image_labels
 from lexiseg.data.semantic import list_images
-from lexiseg.images import Preprocess, read_image
+from lexiseg.images import Preprocess
 from lexiseg.superpixels import SuperpixelCache, crop_superpixels, patch_ids
+from lexiseg.training.tellers import Captioned, Named, Teller
 
 # Share of the samples: of scenes by their names, each folder's part of it, and of the rest.
 SCENES = {
@@ -37,25 +38,6 @@ SCENES = {
 }
 NAMED = {"image_labels/caltech101": 0.16}
 CAPTIONED = {"scenes/coco_mini": 0.18, "captions/coco": 0.04}
-TEMPLATES = ("{}", "a photo of {}", "a picture that shows {}", "{} in a photo")
-MOST_NAMES = 3  # of a sentence
-
-
-@dataclass(frozen=True)
-class Told:
-    """A photograph with one thing said of it.
-
-    Attributes:
-        image: as it is stored.
-        sentence: what is said.
-        mentioned: the names in a sentence made of names; none in a caption.
-        shown: all names that are known of the photograph.
-    """
-
-    image: UInt8[np.ndarray, "H W 3"]
-    sentence: str
-    mentioned: tuple[str, ...] = ()
-    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +47,7 @@ class ToldCrop:
     Attributes:
         image: normalised pixels.
         sentence: what is said of the whole photograph.
-        mentioned: as in :class:`Told`.
+        mentioned: as in :class:`~lexiseg.training.tellers.Told`.
         shown: likewise.
         superpixels: id of each cell.
     """
@@ -80,64 +62,6 @@ class ToldCrop:
         """Whether what is said of the other is as true of this one, as far as is known."""
         named = bool(other.mentioned) and set(other.mentioned) <= set(self.shown)
         return named or self.sentence == other.sentence
-
-
-@runtime_checkable
-class Teller(Protocol):
-    """A data set of photographs of which something is known."""
-
-    def draw(self, generator: np.random.Generator) -> Told:
-        """A random photograph with a sentence."""
-        ...
-
-    def fingerprint(self) -> str:
-        """What tells its files and words from others."""
-        ...
-
-
-class Named:
-    """Photographs of which names are known; a sentence mentions up to three of them.
-
-    Args:
-        photographs: file and names; those without a name are left out.
-    """
-
-    def __init__(self, photographs: Sequence[tuple[Path, tuple[str, ...]]]) -> None:
-        self.photographs = [row for row in photographs if row[1]]
-
-    def draw(self, generator: np.random.Generator) -> Told:
-        """A random photograph, and a sentence of random names of it."""
-        path, names = self.photographs[int(generator.integers(len(self.photographs)))]
-        count = min(len(names), int(generator.integers(1, MOST_NAMES + 1)))
-        mentioned = tuple(names[i] for i in generator.permutation(len(names))[:count])
-        template = TEMPLATES[int(generator.integers(len(TEMPLATES)))]
-        return Told(read_image(path), template.format(listed(mentioned)), mentioned, names)
-
-    def fingerprint(self) -> str:
-        """Names and sizes of the photographs, and their names."""
-        return repr([(p.name, p.stat().st_size, names) for p, names in self.photographs])
-
-
-class Captioned:
-    """Photographs with captions, each of which is a sentence."""
-
-    def __init__(self, captions: CaptionDataset) -> None:
-        self.captions = captions
-
-    def draw(self, generator: np.random.Generator) -> Told:
-        """A random caption with its photograph."""
-        sample = self.captions[int(generator.integers(len(self.captions)))]
-        return Told(sample.image, sample.caption)
-
-    def fingerprint(self) -> str:
-        """That of the captions."""
-        return self.captions.fingerprint()
-
-
-def listed(names: Sequence[str]) -> str:
-    """The names as English lists them: "tree, cow and sky"."""
-    *before, last = names
-    return f"{', '.join(before)} and {last}" if before else last
 
 
 @dataclass(frozen=True)
@@ -219,9 +143,8 @@ class ToldCrops(Dataset[ToldCrop]):
 
     def fingerprint(self) -> str:
         """A digest of all photographs, sentences and superpixels."""
-        parts = [teller.fingerprint() for teller in self.tellers]
-        parts.append(self.superpixels.fingerprint())
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        told = [teller.fingerprint() for teller in self.tellers]
+        return joint([*told, self.superpixels.fingerprint()])
 
     def _superpixels(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "H W"]:
         small = self.superpixels(shrink(image, 224))
@@ -252,12 +175,13 @@ def told_crops(
         shown = scenes.get(folder, {})
         tellers.append((Named([(p, shown.get(p.stem, ())) for p in images]), weight))
     for folder, weight in NAMED.items():
-        tellers.append((Named(_whole_image_names(root / folder)), weight))
+        labels = read_image_labels(root / folder, "train")
+        tellers.append((Named([(path, (name,)) for path, name in labels]), weight))
     for folder, weight in CAPTIONED.items():
         split = "train" if folder.startswith("scenes") else None
         tellers.append((Captioned(read_captions(root / folder, split=split)), weight))
     return ToldCrops(
-        [(teller, weight) for teller, weight in tellers if weight],
+        tellers,
         preprocess=preprocess,
         superpixels=superpixels,
         config=config,
@@ -277,8 +201,3 @@ def read_scene_names() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
         }
         for folder, content in folders.items()
     }
-
-
-def _whole_image_names(root: Path) -> list[tuple[Path, tuple[str, ...]]]:
-    rows = json.loads((root / "labels.json").read_text(encoding="utf-8"))
-    return [(root / row["image"], (row["name"],)) for row in rows if row["split"] == "train"]

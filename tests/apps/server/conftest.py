@@ -1,8 +1,10 @@
 """A server in the process with models worked by hand, and one whose model waits to be let go."""
 
+import base64
 import io
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,26 @@ def png_of(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", **options)
     return buffer.getvalue()
+
+
+def as_json(picture: bytes, **fields: Any) -> dict[str, Any]:
+    return {"image": base64.b64encode(picture).decode(), **fields}
+
+
+SMALL = png_of(np.zeros((2, 3, 3), dtype=np.uint8))
+ASKED = as_json(SMALL, labels=["red"])
+JSON = {"Content-Type": "application/json"}
+
+
+def refused(answer: Any, status: int, code: str) -> str:
+    """The message of a refusal, which is JSON of these two fields and shows no inner workings."""
+    assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
+    assert set(answer.json()) == {"code", "message"}
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"]
+    assert "Traceback" not in answer.text
+    assert str(Path(__file__).parents[3]) not in answer.text
+    return str(answer.json()["message"])
 
 
 @pytest.fixture

@@ -13,14 +13,10 @@ from pycocotools import mask as coco_mask
 
 from lexiseg import Segmenter
 from lexiseg.apps.server import create_app
-from tests.apps.server.conftest import png_of
+from tests.apps.server.conftest import as_json, png_of
 from tests.conftest import stored
 
 RED, GREEN, BLUE = (np.repeat(np.arange(3), 10)[None].repeat(20, 0) == n for n in range(3))
-
-
-def as_json(picture: bytes, **fields: Any) -> dict[str, Any]:
-    return {"image": base64.b64encode(picture).decode(), **fields}
 
 
 def array_of(text: str) -> np.ndarray:

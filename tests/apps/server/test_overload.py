@@ -17,8 +17,7 @@ import uvicorn
 
 from lexiseg.apps.server import Settings, create_app
 from lexiseg.apps.server.worker import Worker
-from tests.apps.server.conftest import Stub
-from tests.apps.server.test_refusals import ASKED
+from tests.apps.server.conftest import ASKED, Stub
 
 CLIENTS, REQUESTS, PLACES = 8, 25, 3
 
@@ -87,7 +86,7 @@ def ask(address: str) -> tuple[int, str | None]:
 
 
 def wait_until_ready(address: str) -> None:
-    for _ in range(500):
+    for _ in range(3000):  # a minute: a busy machine takes long to start it
         try:
             with urllib.request.urlopen(f"{address}/ready", timeout=5):
                 return

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lexiseg.methods.cris import CRIS, Letterbox
+from lexiseg.methods.cris import CRIS, Letterbox, Sentences
 from lexiseg.methods.cris.checkpoints import from_published
 from lexiseg.registry import builder_of
 from tests import parity
@@ -70,6 +70,11 @@ def normalised(pictures: np.ndarray) -> Tensor:
     preprocess = letterbox()
     pixels = torch.from_numpy(np.array(pictures)).movedim(-1, 1).float()
     return torch.stack([preprocess.normalise(each) for each in pixels])
+
+
+def pair_logits(model: CRIS, images: Tensor, texts: Sentences) -> Tensor:
+    """Logits of each image for the sentence of its row alone, as in training."""
+    return model.pairs(model.look(images), texts.states, texts.words, texts.is_word)
 
 
 def unpacked(bits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -17,6 +17,7 @@ from tests.methods.cris.recordings import (
     normalised,
     on_both_sources,
     once,
+    pair_logits,
     published_model,
     published_state,
     recording,
@@ -45,7 +46,7 @@ def run_stages() -> dict[str, Tensor]:
     with torch.no_grad():
         features = model.encoder.encode_images(images, intermediates=(1, 2))
         texts = model.encode_texts([[str(sentence)] for sentence in case["sentences"]])
-        outputs["logits"] = model.forward_pairs(images, texts)
+        outputs["logits"] = pair_logits(model, images, texts)
     for handle in handles:
         handle.remove()
     outputs["c3"], outputs["c4"] = features.intermediates
@@ -200,7 +201,7 @@ def test_cris_parity_metrics_from_logits(source: str) -> None:
 def test_cris_parity_training_data(source: str, tmp_path) -> None:
     """Pictures, soft masks and sentences as the authors' training set gives them."""
     from lexiseg.data.referring import read_lmdb
-    from tests.data.test_referring import recorded_entries, write_database
+    from tests.data.test_lmdb_records import recorded_entries, write_database
 
     case, preprocess = recording("lmdb_records", source), letterbox(64)
     dataset = read_lmdb(write_database(tmp_path / "refcoco" / "train.lmdb", recorded_entries(case)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lexiseg.encoders.tokenizer import decode
+from lexiseg.encoders.byte_pairs import decode
 from lexiseg.evaluation.metrics import overlap, referring_scores
 from lexiseg.methods.cris import text_to_pixel_loss
 from lexiseg.methods.cris.checkpoints import to_published
@@ -18,6 +18,7 @@ from tests.methods.cris.recordings import (
     normalised,
     on_both_sources,
     once,
+    pair_logits,
     published_state,
     recording,
     stored_statistics,
@@ -67,7 +68,7 @@ def one_step() -> TrainingRun:
     sentences = [[decode(row[1 : row.argmax()].tolist())] for row in case["word_ids"]]
     texts = model.encode_texts(sentences)
     np.testing.assert_array_equal(texts.is_word, case["word_ids"][:, : texts.words.shape[1]] != 0)
-    logits = model.forward_pairs(normalised(case["input_u8"]), texts)
+    logits = pair_logits(model, normalised(case["input_u8"]), texts)
     loss = text_to_pixel_loss(logits, soft_masks("compact"))
     loss.backward()
     named = dict(model.named_parameters())

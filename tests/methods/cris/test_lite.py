@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from lexiseg.methods.cris import CRISLite
-from lexiseg.methods.cris.lite import FineMaps, relative_places
+from lexiseg.methods.cris.fine_projector import relative_places
+from lexiseg.methods.cris.lite import FineMaps
 from lexiseg.registry import create_model
 from lexiseg.segmenter import Segmenter
 from tests.methods import contract
@@ -101,7 +102,7 @@ def test_the_encoder_is_not_changed_by_training() -> None:
     model = tiny().train()
     texts = model.encode_texts([["a cat"], ["a dog"]])
     before = {k: v.clone() for k, v in model.encoder.state_dict().items()}
-    model.forward_pairs(noise(), texts)
+    model(noise(), texts)
     assert all(torch.equal(v, before[k]) for k, v in model.encoder.state_dict().items())
 
 

@@ -8,8 +8,9 @@ import torch
 from lexiseg import registry
 from lexiseg.encoders.checkpoints import to_huggingface, to_openai
 from lexiseg.encoders.clip import build_clip
-from lexiseg.encoders.sam import SAM, MaskDecoder, PromptEncoder
+from lexiseg.encoders.sam import SAM, MaskDecoder
 from lexiseg.encoders.sam_checkpoints import to_official
+from lexiseg.encoders.sam_prompts import PromptEncoder
 from lexiseg.encoders.sam_transformer import TwoWayTransformer
 from lexiseg.methods.escnet import ESCNet
 from lexiseg.registry import create_model

@@ -14,8 +14,15 @@ from torch import Tensor, nn
 
 from lexiseg.encoders.checkpoints import load_clip
 from lexiseg.encoders.dinov2_checkpoints import load_dinov2
-from lexiseg.methods.freeda import FreeDA, FreeDAConfig, Prototypes, Rule
-from lexiseg.methods.freeda.model import TEMPLATES, freeda_protocols, freeda_rules
+from lexiseg.methods.freeda import (
+    FreeDA,
+    FreeDAConfig,
+    Prototypes,
+    Rule,
+    freeda_protocols,
+    freeda_rules,
+)
+from lexiseg.methods.freeda.model import TEMPLATES
 from lexiseg.methods.freeda.regions import Superpixels, region_features
 from lexiseg.methods.freeda.retrieval import ExactIndex, Retrieval, build_faiss
 from lexiseg.methods.freeda.towers import CLIP_COLOURS, TwoTowers, normalised

@@ -12,11 +12,11 @@ from lexiseg.encoders.clip import build_clip
 from lexiseg.encoders.dinov2 import DINOv2
 from lexiseg.encoders.dinov2_checkpoints import to_published
 from lexiseg.encoders.lite_checkpoints import LITE_WEAK_WEIGHTS, read_encoder
-from lexiseg.layers.pamr import pixel_affinity, refine
 from lexiseg.methods.base import Texts
 from lexiseg.methods.freeda import FreeDA, FreeDAConfig, Prototypes, Rule, Superpixels
 from lexiseg.methods.freeda.bank import BankKind, PrototypeBank, Record, write_bank
-from lexiseg.methods.freeda.model import published_superpixels
+from lexiseg.methods.freeda.pamr import pixel_affinity, refine
+from lexiseg.methods.freeda.protocols import published_superpixels
 from lexiseg.methods.freeda.similarity import prototype_cosines
 from lexiseg.weights import Weights, save_weights
 from tests.methods.contract import (
@@ -50,6 +50,18 @@ def test_a_text_is_the_mean_of_raw_sentences_and_of_prototypes() -> None:
     torch.testing.assert_close(texts.features[1], F.normalize(raw, dim=0))
     order = (model.bank.keys @ texts.features[1]).topk(2).indices
     torch.testing.assert_close(texts.prototypes[1, 0], model.bank.prototypes[order].mean(dim=0))
+
+
+def test_sentences_are_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of labels in seven templates would not fit into memory at once."""
+    model, lengths = tiny_freeda(), []
+    expected = model.encode_texts(LABELS)
+    whole = model.towers.read
+    monkeypatch.setattr("lexiseg.encoders.base.PROMPTS_AT_ONCE", 3)
+    monkeypatch.setattr(model.towers, "read", lambda part: lengths.append(len(part)) or whole(part))
+    found = model.encode_texts(LABELS)
+    assert lengths == [3, 1]
+    torch.testing.assert_close(found.features, expected.features, atol=1e-5, rtol=1e-5)
 
 
 def test_scores_are_what_the_figure_says() -> None:
@@ -95,6 +107,7 @@ def test_pixels_that_are_none_of_the_texts(rule: str) -> None:
 
 def test_none_rules_look_at_different_texts() -> None:
     """The view prefers a text whose local score is not the best one."""
+    torch.manual_seed(0)
     model = made(tiny_freeda(), local_weight=0.05)
     model.rules = {"published_" + r: Rule(none_rule=r) for r in ("only_dino", "after_ensemble")}
     local = made(tiny_freeda(), local_weight=1.0)

@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lexiseg.methods.freeda import retrieval
 from lexiseg.methods.freeda.bank import BankError
 from lexiseg.methods.freeda.retrieval import (
     ExactIndex,
@@ -13,6 +12,7 @@ from lexiseg.methods.freeda.retrieval import (
     NumpyPrototypes,
     Retrieval,
     build_faiss,
+    exact,
 )
 
 
@@ -21,7 +21,7 @@ def noise(rows: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_exact_search_is_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(exact, "_ROWS_AT_ONCE", 7)
     keys, queries = noise(40, 5).half(), noise(3, 5, seed=1)
     similarities, rows = ExactIndex(keys).search(queries, 11)
     order = (queries @ keys.float().T).sort(dim=1, descending=True)
@@ -30,7 +30,7 @@ def test_exact_search_is_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_equal_keys_come_in_the_order_of_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieval, "_ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(exact, "_ROWS_AT_ONCE", 4)
     keys = torch.tensor([[0.0, 1.0]] + [[1.0, 0.0]] * 9)
     _, rows = ExactIndex(keys).search(torch.tensor([[1.0, 0.0]]), 9)
     assert rows[0].tolist() == list(range(1, 10))

@@ -8,8 +8,9 @@ from torch import Tensor
 from lexiseg.methods.segclip import SegCLIP
 from lexiseg.methods.segclip.checkpoints import from_published, rebuilding_from_published
 from lexiseg.registry import builder_of
-from lexiseg.training.captioned import SegCLIPObjective, crop_photograph
+from lexiseg.training.captioned import crop_photograph
 from lexiseg.training.recipes.segclip import SegCLIPTrainConfig, published_objective
+from lexiseg.training.segclip_objective import SegCLIPObjective
 from tests.parity import SOURCES, Case, cases, once
 
 MANIFEST = "manifest_vitb16.json"

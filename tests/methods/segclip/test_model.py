@@ -14,7 +14,6 @@ from lexiseg.methods.base import Texts
 from lexiseg.methods.segclip import SegCLIP, SegCLIPConfig, build_segclip, segclip_protocols
 from lexiseg.methods.segclip.checkpoints import from_published, to_published
 from lexiseg.methods.segclip.model import TEMPLATES
-from lexiseg.methods.segclip.resizing import PlainResize, plain_resize
 from lexiseg.methods.segclip.scoring import region_scores
 from lexiseg.segmenter import Segmenter
 from lexiseg.weights import load_state
@@ -132,7 +131,7 @@ def test_logits_are_blended_in_chunks_too(monkeypatch: pytest.MonkeyPatch) -> No
     segmenter = Segmenter(tiny(), protocol="published", device="cpu")
     labels = [f"label {n}" for n in range(7)]
     whole = segmenter(photo(), labels, scores=True)
-    monkeypatch.setattr("lexiseg.segmenter._CHUNK_NUMBERS", 2 * 50 * 70)
+    monkeypatch.setattr("lexiseg.winners._CHUNK_NUMBERS", 2 * 50 * 70)
     parts = segmenter(photo(), labels, scores=True)
     np.testing.assert_array_equal(parts.label_map, whole.label_map)
     np.testing.assert_allclose(parts.confidence, whole.confidence, atol=1e-6)
@@ -179,19 +178,6 @@ def test_which_patches_each_centre_takes(name: str, tmp_path: Path) -> None:
 def test_a_published_protocol_is_explained_without_windows() -> None:
     explanation = Segmenter(tiny(), protocol="published", device="cpu").explain(photo(), ["cat"])
     assert [view.name for view in explanation.views] == ["patches", "logits"]
-
-
-def test_the_plain_resize_samples_and_rounds() -> None:
-    image = np.array([[[0] * 3, [100] * 3, [200] * 3, [60] * 3]], np.uint8)
-    assert plain_resize(image, (1, 2))[0, :, 0].tolist() == [50, 130]
-    assert plain_resize(image, (1, 4)) is image
-    assert plain_resize(image[:, :2], (1, 4))[0, :, 0].tolist() == [0, 25, 75, 100]
-
-
-def test_a_strip_gets_whole_patches() -> None:
-    resize = PlainResize(mean=(0.0,) * 3, std=(1.0,) * 3, shorter=32, longest=100, patch=8)
-    assert resize(photo(10, 100)).shape == (3, 8, 104)
-    assert resize(photo(10, 20)).shape == (3, 32, 64)
 
 
 def test_the_lite_head_starts_as_the_raw_cost() -> None:

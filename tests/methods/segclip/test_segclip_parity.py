@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lexiseg.encoders.tokenizer import tokenize
+from lexiseg.methods.plain_resize import plain_resize
 from lexiseg.methods.segclip.grouping import Groups
 from lexiseg.methods.segclip.model import TEMPLATES, THRESHOLDS, RegionTexts
-from lexiseg.methods.segclip.resizing import plain_resize
 from lexiseg.methods.segclip.scoring import (
     pixel_groups,
     published_logits,

@@ -18,12 +18,12 @@ from lexiseg.methods.segclip.checkpoints import rebuilding_to_published, to_publ
 from lexiseg.methods.segclip.objectives import published_superpixel_loss, superpixel_means
 from lexiseg.methods.segclip.reconstruction import hide
 from lexiseg.registry import builder_of
-from lexiseg.training.captioned import Noise, SegCLIPObjective
 from lexiseg.training.recipes.segclip import (
     SegCLIPTrainConfig,
     optimiser_groups,
     published_objective,
 )
+from lexiseg.training.segclip_objective import Noise, SegCLIPObjective
 from tests.methods.segclip.recordings import (
     box_of,
     on_both_sources,

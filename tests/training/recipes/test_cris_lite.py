@@ -30,6 +30,14 @@ def test_the_small_run_trains_the_head_alone(tmp_path: Path) -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.encoder.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "changes", [{"sentences": 0}, {"overlap": -1.0}, {"overlap": float("nan")}]
+)
+def test_settings_are_checked(changes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(changes))} .* came; it must be"):
+        replace(recipe.CRIS_LITE.config, **changes)
+
+
 @pytest.mark.slow
 def test_the_small_model_learns_rendered_shapes(tmp_path: Path) -> None:
     """Ten minutes on one core; what it reaches is in docs/methods/cris.md."""

@@ -11,7 +11,7 @@ from lexiseg.training.recipes import escnet as recipe
 from lexiseg.weights import read_metadata, read_weights, save_weights
 from tests.methods import contract
 from tests.methods.escnet.test_checkpoints import sam_file
-from tests.training.recipes.test_catseg import groups_by_name, learn, write_stuff
+from tests.training.recipes.colours import groups_by_name, learn, write_stuff
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, pack, pack_image_side, read_encoder
 from lexiseg.training.loop import fit
 from lexiseg.training.recipes import lite
-from lexiseg.weights import read_weights
+from lexiseg.weights import read_weights, save_weights
 from tests.training.recipes.halves import Halves
 
 
@@ -84,6 +87,68 @@ def test_the_first_stages_of_the_backbone_stay_in_the_last_stage(
     assert not any(".stem." in name or ".stages.2." in name for name in names)
     assert any(".stages.3." in name for name in names)
     assert stage.config.steps == round(lite.LITE.config.steps * 5 / 6)
+
+
+def saved(path: Path, value: float, store: Callable[[lite.Lite], dict[str, Tensor]]) -> str:
+    """A file of weights that are the same number everywhere."""
+    encoder = lite.Lite()
+    with torch.no_grad():
+        for tensor in encoder.state_dict().values():
+            tensor.fill_(value)
+    save_weights(path, store(encoder))
+    return str(path)
+
+
+@pytest.mark.parametrize("store", [pack, pack_image_side])
+def test_training_begins_with_the_weights_it_is_told(
+    tmp_path: Path,
+    nothing_bundled: list[dict[str, object]],
+    store: Callable[[lite.Lite], dict[str, Tensor]],
+) -> None:
+    start = saved(tmp_path / "start.safetensors", 0.5, store)
+    job = lite.lite(tmp_path, replace(lite.LITE.config, start=start))
+    trained = [p for p in job.objective.encoder.parameters() if p.requires_grad]
+    assert len(trained) > 100
+    assert all((p == 0.5).all() for p in trained)
+    text = job.objective.encoder.text.state_dict()
+    bundled = read_encoder(LITE_WEIGHTS)
+    assert all((v == 0.5).all() for v in text.values()) == (store is pack)
+    assert all(torch.equal(v, bundled[f"text.{k}"]) for k, v in text.items()) == (store is not pack)
+
+
+def test_training_begins_with_what_is_bundled_by_name() -> None:
+    for name in ("lite", "lite_weak"):
+        encoder = lite.Lite()
+        lite.load_start(encoder, name)
+        expected = read_encoder(lite.STARTS[name])
+        state = encoder.state_dict()
+        assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+def test_weights_to_begin_with_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'lite_wek' came; give a file .*: lite or lite_weak"):
+        lite.load_start(lite.Lite(), "lite_wek")
+    path = tmp_path / "head.safetensors"
+    save_weights(path, {"decoder.weight": torch.ones(2)})
+    with pytest.raises(ValueError, match=r"(?s)head.safetensors' is no encoder .*decoder.weight"):
+        lite.load_start(lite.Lite(), str(path))
+
+
+def test_names_that_would_not_be_unseen_are_refused(tmp_path: Path) -> None:
+    config = replace(lite.LITE.config, unseen=0.2)
+    for start in ("lite", "lite_weak"):
+        with pytest.raises(ValueError, match="what is bundled has learned these names"):
+            lite.lite(tmp_path, replace(config, start=start))
+    lite.check_start(replace(config, start="lite_weak", unseen_in="masks"))
+    with pytest.raises(ValueError, match="lite_weak holds no names out, lite does"):
+        lite.lite_weak(tmp_path, config)
+    with pytest.raises(ValueError, match="without names to hold out; set unseen=0.2"):
+        lite.lite_samples(tmp_path, replace(config, unseen=0.0, unseen_in="masks"))
+
+
+def test_where_names_are_unseen_is_one_of_two() -> None:
+    with pytest.raises(ValueError, match="unseen_in 'cutouts' came; choose one of everything, mas"):
+        replace(lite.LITE.config, unseen_in="cutouts")
 
 
 @pytest.mark.parametrize("unseen", [-0.1, 1.0])

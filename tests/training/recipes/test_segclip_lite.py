@@ -12,7 +12,7 @@ from PIL import Image
 import lexiseg.images
 from lexiseg.encoders.lite_checkpoints import pack
 from lexiseg.registry import builder_of
-from lexiseg.training import sentences
+from lexiseg.training import sentences, tellers
 from lexiseg.training.loop import fit
 from lexiseg.training.recipes import segclip_lite as recipe
 from lexiseg.training.run import OptimConfig
@@ -60,7 +60,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         raise AssertionError("training without masks read one")
 
     monkeypatch.setattr(lexiseg.images, "read_label_map", refuse)
-    monkeypatch.setattr("lexiseg.data.semantic.read_label_map", refuse)
+    monkeypatch.setattr("lexiseg.data.semantic.dataset.read_label_map", refuse)
     torch.manual_seed(0)
     encoder = contract.tiny_lite()
     packed = tmp_path / "encoder.safetensors"
@@ -143,9 +143,9 @@ def test_a_sentence_that_fits_another_picture_is_not_held_against_it() -> None:
 
 
 def test_names_as_english_lists_them() -> None:
-    assert sentences.listed(["tree"]) == "tree"
-    assert sentences.listed(["tree", "cow"]) == "tree and cow"
-    assert sentences.listed(["tree", "cow", "sky"]) == "tree, cow and sky"
+    assert tellers.listed(["tree"]) == "tree"
+    assert tellers.listed(["tree", "cow"]) == "tree and cow"
+    assert tellers.listed(["tree", "cow", "sky"]) == "tree, cow and sky"
 
 
 def test_names_of_scenes() -> None:

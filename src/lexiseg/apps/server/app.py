@@ -33,7 +33,7 @@ from lexiseg.apps.server.service import Service
 from lexiseg.apps.server.settings import Refusal, Settings
 from lexiseg.pictures.reading import ImageError
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 10  # for what runs when the server stops
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "The key is missing or wrong."},
     408: {"model": Problem, "description": "The body came too slowly."},
@@ -68,7 +68,7 @@ def create_app(segmenters: Mapping[str, Any] | Any, settings: Settings | None = 
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.worker.start()
         yield
-        await anyio.to_thread.run_sync(service.worker.stop, STOP_SECONDS)
+        await anyio.to_thread.run_sync(service.worker.stop, float(STOP_SECONDS))
 
     app = FastAPI(
         title="lexiseg",

@@ -2,45 +2,28 @@
 
 The webdataset package streams, but a run that resumes bit for bit has to ask for sample i; its
 sibling wids gives that, for shards that were described in a JSON file beforehand.
-
-A sample is the members that share a key: the name up to the first dot after its folder. ``000.jpg``
-and ``000.txt`` are one sample. The image is jpg, jpeg, png or webp; the caption is a txt, or the
-"caption" of a json, which may list several. Names are only compared: they never reach the disk.
 """
 
 import hashlib
-import json
 import logging
 import math
 import os
 import re
-import tarfile
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int64
 
+from lexiseg.atomic import written_whole
 from lexiseg.data.captions.files import Texts
+from lexiseg.data.captions.tars import IMAGE_KINDS, samples
 
-IMAGE_KINDS = ("jpg", "jpeg", "png", "webp")
-TEXT_KINDS = ("txt", "json")  # the first that a sample has is taken
-LARGEST_TEXT = 1 << 20
 MOST_SHARDS = 1_000_000
-_COMPRESSED = {  # how such a file starts, and what unpacks it
-    b"\x1f\x8b": "gunzip",
-    b"BZh": "bunzip2",
-    b"\xfd7zXZ": "unxz",
-    b"\x28\xb5\x2f\xfd": "unzstd",
-}
 _SHARD = re.compile(r".*\.(tar(\.(gz|bz2|xz|zst))?|tgz)", re.DOTALL)
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # key and kind, as webdataset has it
 _INDEX_VERSION = 1
-_BLOCK = 512
 _logger = logging.getLogger(__name__)
 
 
@@ -132,7 +115,7 @@ def index_shard(path: Path, folder: Path | None = None) -> Shard:
     shard = _read_index(file, path, status)
     if shard is None:
         keys, captions, places = [], [], []
-        for key, texts, place in _samples(path):
+        for key, texts, place in samples(path):
             keys += [key] * len(texts)
             captions += texts
             places += [place] * len(texts)
@@ -151,90 +134,6 @@ def index_shard(path: Path, folder: Path | None = None) -> Shard:
         )
         _write_index(file, shard)
     return shard
-
-
-def _samples(path: Path) -> Iterator[tuple[str, list[str], tuple[int, int]]]:
-    """The key, captions and image's place of each complete sample, in the images' order."""
-    images: dict[str, tuple[int, tuple[int, int]]] = {}
-    texts: dict[str, tuple[int, list[str]]] = {}
-    seen: set[str] = set()
-    for member, file in _members(path):
-        named = _MEMBER.fullmatch(member.name)
-        kind = named[2].lower() if named else ""
-        if named is None or kind not in IMAGE_KINDS + TEXT_KINDS:
-            continue
-        key, where = named[1], f"{path}: {member.name!r}"
-        if f"{key}.{kind}" in seen:
-            raise ValueError(f"{where} is there twice; a sample has one member of a kind")
-        seen.add(f"{key}.{kind}")
-        if kind in IMAGE_KINDS:
-            image = (IMAGE_KINDS.index(kind), (member.offset_data, member.size))
-            images[key] = min(images.get(key, image), image)
-        else:
-            file.seek(member.offset_data)
-            captions = _captions(file.read(min(member.size, LARGEST_TEXT + 1)), kind, where)
-            text = (TEXT_KINDS.index(kind), captions)
-            texts[key] = min(texts.get(key, text), text)
-    whole = [key for key in images if key in texts and texts[key][1]]
-    known = images.keys() | texts.keys()
-    if 0 < len(whole) < len(known):
-        _logger.warning(
-            "%s: %d of %d samples have no image or no caption and are left out, one is %r",
-            path,
-            len(known) - len(whole),
-            len(known),
-            min(known.difference(whole)),
-        )
-    for key in whole:
-        yield key, texts[key][1], images[key][1]
-
-
-def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, BinaryIO]]:
-    """The plain files of a tar, with the tar opened for reading at any place."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        for magic, command in _COMPRESSED.items():
-            if start.startswith(magic):
-                raise ValueError(
-                    f"{path} is compressed, and only a plain tar can be read at random places; "
-                    f"unpack it first: {command} {path.name}"
-                )
-        file.seek(0)
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for member in tar:
-                    # Also guards tarfile, which follows a negative size backwards without end.
-                    if not 0 <= member.size <= size - member.offset_data:
-                        raise tarfile.ReadError(f"{member.name!r} goes beyond the end")
-                    if member.isreg() and not member.issparse():
-                        yield member, file
-                end = tar.offset
-        except tarfile.TarError as error:
-            raise ValueError(f"{path} is cut off or damaged ({error}); get it anew") from error
-        # tarfile takes a damaged header, or none, for the end: the real one is a block of zeros.
-        file.seek(end)
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            raise ValueError(
-                f"{path} is cut off or damaged (no end, nor another member, at byte {end}); "
-                "get it anew"
-            )
-
-
-def _captions(data: bytes, kind: str, where: str) -> list[str]:
-    """The captions of a text member without those that are blank."""
-    rule = 'a caption is a txt in UTF-8, or {"caption": text or list of texts} in a json'
-    if len(data) > LARGEST_TEXT:
-        raise ValueError(f"{where} is too large; {rule}, of at most {LARGEST_TEXT} bytes")
-    try:
-        text = data.decode("utf-8-sig")
-        found = text if kind == "txt" else json.loads(text).get("caption")
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{where} cannot be read ({error}); {rule}") from error
-    listed = [found or ""] if found is None or isinstance(found, str) else found
-    if not (isinstance(listed, list) and all(isinstance(caption, str) for caption in listed)):
-        raise ValueError(f"{where} has another kind of caption; {rule}")
-    return [caption.strip() for caption in listed if caption.strip()]
 
 
 def _expand(pattern: str) -> list[str]:
@@ -279,23 +178,18 @@ def _read_index(file: Path, path: Path, status: os.stat_result) -> Shard | None:
 
 def _write_index(file: Path, shard: Shard) -> None:
     """Put the index into its place whole, if that can be written."""
-    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as opened:
-                np.savez_compressed(
-                    opened,
-                    about=np.array([_INDEX_VERSION, shard.size, shard.modified], np.int64),
-                    keys=shard.keys.characters,
-                    key_ends=shard.keys.ends,
-                    captions=shard.captions.characters,
-                    caption_ends=shard.captions.ends,
-                    places=shard.places,
-                )
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with written_whole(file) as temporary, temporary.open("xb") as opened:
+            np.savez_compressed(
+                opened,
+                about=np.array([_INDEX_VERSION, shard.size, shard.modified], np.int64),
+                keys=shard.keys.characters,
+                key_ends=shard.keys.ends,
+                captions=shard.captions.characters,
+                caption_ends=shard.captions.ends,
+                places=shard.places,
+            )
     except OSError as error:
         _logger.warning(
             "%s is indexed each time: %s cannot be written (%s)", shard.path, file, error

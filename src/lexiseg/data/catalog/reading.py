@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from lexiseg.data.catalog.benchmarks import ALIASES, BENCHMARKS, Benchmark
+from lexiseg.data.catalog.benchmarks import Benchmark
 from lexiseg.data.catalog.layouts import IGNORED_ID, Layout, RenumberedMask, Renumbering
+from lexiseg.data.catalog.published_benchmarks import ALIASES, BENCHMARKS
 from lexiseg.data.semantic import MaskFile, SemanticDataset, Truth
 from lexiseg.registry import unknown
 

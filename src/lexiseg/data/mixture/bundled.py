@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lexiseg.data.captions import read_captions
 from lexiseg.data.mixture.cutouts import Cutouts
-from lexiseg.data.mixture.held_out import HeldOut, TeacherWithout, Without
+from lexiseg.data.mixture.held_out import HeldOut, TeacherWithout, without
 from lexiseg.data.mixture.mixture import Mixture, MixtureConfig, Teacher
 from lexiseg.data.mixture.sources import (
     CaptionSource,
@@ -41,6 +41,7 @@ def bundled_mixture(
     teachers: Sequence[Teacher] = (),
     synonyms: Mapping[str, Sequence[str]] | None = None,
     unseen: float = 0.0,
+    masks_only: bool = False,
 ) -> Mixture:
     """The train splits that the bundled models learn from.
 
@@ -55,6 +56,8 @@ def bundled_mixture(
         teachers: see there.
         synonyms: see there.
         unseen: share of the names that are held out, with all that would teach them.
+        masks_only: of what would teach them, hold out labelled pixels alone: masks, cutouts and
+            what teachers see. Whole-image names stay as they are.
 
     Raises:
         ValueError: a folder is missing under ``root``.
@@ -65,9 +68,13 @@ def bundled_mixture(
     cutouts = Cutouts(place) if place.is_dir() else None
     if unseen:
         held_out = _held_out(sources, unseen, synonyms or {})
-        sources = [(Without(source, held_out), weight) for source, weight in sources]
+        sources = [(without(s, held_out, masks_only=masks_only), weight) for s, weight in sources]
         teachers = [TeacherWithout(teacher, held_out) for teacher in teachers]
         cutouts = Cutouts(place, held_out) if cutouts else None
+        synonyms = {
+            name: [word for word in words if name in held_out or word not in held_out]
+            for name, words in (synonyms or {}).items()
+        }
     return Mixture(
         sources,
         preprocess=preprocess,
@@ -109,8 +116,8 @@ def _sources(root: Path, shares: Mapping[str, float]) -> list[tuple[Source, floa
     return sources
 
 
-# Photographs that have masks, which are not read, and what is known of whole pictures.
-WEAK_PHOTOGRAPHS = (
+# Photographs that have masks; the weak mixture does not read these.
+SCENES = (
     *("scenes/msrc21", "scenes/coco_mini", "scenes/coco128", "scenes/ccp_more", "scenes/ccp"),
     *("scenes/facades", "objects/car_parts"),
 )
@@ -132,7 +139,7 @@ def weak_mixture(
     Arguments and errors are those of :func:`bundled_mixture`; no file of masks is opened.
     """
     root = Path(root)
-    folders = [root / folder / "train" / "images" for folder in WEAK_PHOTOGRAPHS]
+    folders = [root / folder / "train" / "images" for folder in SCENES]
     named, captioned = root / "image_labels" / "caltech101", root / "scenes" / "coco_mini"
     more = root / "captions" / "coco"
     for folder in (*folders, named, captioned, more):

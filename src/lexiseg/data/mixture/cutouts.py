@@ -1,6 +1,5 @@
 """Photographed objects with an exact opacity map, pasted onto other photographs."""
 
-import json
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +8,7 @@ import numpy as np
 
 from lexiseg.data import augment
 from lexiseg.data.fingerprints import FileDigests
+from lexiseg.data.json_files import read_text_rows
 from lexiseg.data.semantic import IGNORE_INDEX
 from lexiseg.images import read_image
 
@@ -24,11 +24,11 @@ class Cutouts:
     """
 
     def __init__(self, root: Path, held_out: Container[str] = ()) -> None:
-        rows = json.loads((root / "cutouts.json").read_text(encoding="utf-8"))
+        listed = read_text_rows(root / "cutouts.json", "image", "alpha", "name")
         self.rows = [
-            (root / row["image"], root / row["alpha"], row["name"])
-            for row in rows
-            if row["name"] not in held_out
+            (root / image, root / alpha, name)
+            for image, alpha, name in listed
+            if name not in held_out
         ]
         self.names = tuple(sorted({name for _, _, name in self.rows}))
 

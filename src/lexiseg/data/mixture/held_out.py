@@ -8,13 +8,12 @@ import numpy as np
 
 from lexiseg.data import augment
 from lexiseg.data.mixture.mixture import Teacher
-from lexiseg.data.mixture.sources import Drawn, Source
-
-BACKGROUND = "background"  # is never held out
+from lexiseg.data.mixture.sources import CaptionSource, Drawn, ImageLabelSource, Source
+from lexiseg.data.semantic import BACKGROUND
 
 
 def is_held_out(name: str, share: float) -> bool:
-    """Whether a name is among the ``share`` that its hash holds out."""
+    """Whether a name is among the ``share`` that its hash holds out; "background" never is."""
     if name == BACKGROUND:
         return False
     digest = hashlib.sha256(_plain(name).encode()).digest()
@@ -81,6 +80,18 @@ class Without:
     def fingerprint(self) -> str:
         """That of the source, and the names."""
         return repr((self.source.fingerprint(), self.class_names))
+
+
+def without(source: Source, held_out: Container[str], *, masks_only: bool = False) -> Source:
+    """The source without some names.
+
+    Args:
+        source: what is drawn from.
+        held_out: names that are left out.
+        masks_only: leave captions, and names of whole pictures that have no mask, as they are.
+    """
+    whole_pictures = isinstance(source, CaptionSource | ImageLabelSource)
+    return source if masks_only and whole_pictures else Without(source, held_out)
 
 
 class TeacherWithout:

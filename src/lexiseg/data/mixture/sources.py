@@ -1,6 +1,5 @@
 """Data sets that a mixture draws photographs from, each with what is known of them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxtyping import UInt8, UInt16
 
 from lexiseg.data.captions import CaptionDataset
 from lexiseg.data.fingerprints import FileDigests
+from lexiseg.data.json_files import read_text_rows
 from lexiseg.data.semantic import IGNORE_INDEX, SemanticDataset
 from lexiseg.images import read_image
 
@@ -69,11 +69,10 @@ class MaskSource:
 
 
 class ImageLabelSource:
-    """Photographs with one name for the whole picture: ROOT/labels.json, {image, name, split}."""
+    """Photographs with one name for the whole picture; see :func:`read_image_labels`."""
 
     def __init__(self, root: Path, split: str) -> None:
-        rows = json.loads((root / "labels.json").read_text(encoding="utf-8"))
-        self.rows = [(root / row["image"], row["name"]) for row in rows if row["split"] == split]
+        self.rows = read_image_labels(root, split)
         self.class_names = tuple(sorted({name for _, name in self.rows}))
 
     def draw(self, generator: np.random.Generator) -> Drawn:
@@ -136,6 +135,20 @@ class CaptionSource:
     def fingerprint(self) -> str:
         """That of the captions."""
         return self.captions.pairs.fingerprint()
+
+
+def read_image_labels(root: Path, split: str) -> list[tuple[Path, str]]:
+    """The photographs of ROOT/labels.json, rows {image, name, split}, each with its one name.
+
+    Raises:
+        ValueError: the file is missing or of another form, or has no photograph of the split.
+    """
+    path = root / "labels.json"
+    rows = read_text_rows(path, "image", "name", "split")
+    found = [(root / image, name) for image, name, part in rows if part == split]
+    if not found:
+        raise ValueError(f"{path} has no photographs of the split {split!r}")
+    return found
 
 
 def unlabelled(

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt
 from PIL import Image as PILImage
 
+from lexiseg.atomic import write_atomically
 from lexiseg.data.catalog.benchmarks import Benchmark
 from lexiseg.data.paths import read_listing
-from lexiseg.result import write_atomically
 
 
 class SourceError(ValueError):

@@ -4,7 +4,6 @@ import hashlib
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,11 +63,6 @@ class ReferringDataset:
 
     def __len__(self) -> int:
         return len(self.references)
-
-    @cached_property
-    def expression_count(self) -> int:
-        """How many expressions there are, at least one for each object."""
-        return sum(len(reference.read_expressions()) for reference in self.references)
 
     def __getitem__(self, index: int) -> ReferringSample:
         """Read one object.

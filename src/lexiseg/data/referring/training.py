@@ -16,12 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lexiseg.data.augment import colour_jitter
-from lexiseg.data.referring.references import (
-    FileReference,
-    Outline,
-    Reference,
-    ReferringDataset,
-)
+from lexiseg.data.order import EpochOrder
+from lexiseg.data.referring.references import FileReference, Outline, Reference, ReferringDataset
 from lexiseg.data.referring.shapes import DrawnReference
 from lexiseg.data.referring.wording import compares, mirrored
 from lexiseg.images import Preprocess
@@ -72,18 +68,14 @@ class OneSentence(Dataset[ExpressionSample]):
         self.enter_mask = enter_mask
         self.length = length
         self.seed = seed
-        self._order = (-1, np.empty(0, np.int64))
+        self.object = EpochOrder(len(dataset), seed=seed, key=2)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> ExpressionSample:
         """Sample ``index``, the same at every call."""
-        epoch, place = divmod(index, len(self.dataset))
-        if self._order[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch, 2)).permutation(len(self.dataset))
-            self._order = (epoch, order)
-        sample = self.dataset[int(self._order[1][place])]
+        sample = self.dataset[self.object(index)]
         chance = np.random.default_rng((self.seed, index))
         sentence = sample.expressions[int(chance.integers(len(sample.expressions)))]
         mask = self.enter_mask(sample.mask)

@@ -4,22 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lexiseg.encoders.base import Encoder, ImageFeatures, encode_labels
 from lexiseg.encoders.clip import clip_vitb16, clip_vitl14_336
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
-from lexiseg.layers.cost import LEFT_OUT, CostSkip, best_texts, cosine_cost
+from lexiseg.layers.cost import CostSkip, cosine_cost, of_best_texts
 from lexiseg.layers.decoder import Decoder
-from lexiseg.methods.base import (
-    Activation,
-    Protocol,
-    SegmentationModel,
-    Texts,
-)
+from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts
 from lexiseg.methods.catseg.aggregation import Aggregator
 from lexiseg.methods.catseg.checkpoints import from_published
 from lexiseg.methods.clip_protocols import SHRUNK, whole_image, windows
@@ -167,8 +161,17 @@ class CATSeg(SegmentationModel):
         cost = cosine_cost(features.patch_features, texts.features)
         if texts.at_most is None or len(texts) <= texts.at_most:
             return self.refine(cost, features, texts.features)
-        each = range(len(images))
-        return torch.cat([self._refine_best(cost, features, texts, i, texts.at_most) for i in each])
+
+        def refine(index: int, best: Int[Tensor, " K"]) -> Float[Tensor, "1 K h w"]:
+            one = slice(index, index + 1)
+            alone = ImageFeatures(
+                pooled=features.pooled[one],
+                patch_features=features.patch_features[one],
+                intermediates=tuple(maps[one] for maps in features.intermediates),
+            )
+            return self.refine(cost[one, best], alone, texts.features[best])
+
+        return of_best_texts(refine, cost, texts.at_most)
 
     def refine(
         self,
@@ -195,26 +198,6 @@ class CATSeg(SegmentationModel):
         The file of a bundled model holds the head alone; the bundled encoder is added to it.
         """
         return complete(from_published(state), self.encoder, metadata_of(state))
-
-    def _refine_best(
-        self,
-        cost: Float[Tensor, "B T H W"],
-        features: ImageFeatures,
-        texts: Texts,
-        index: int,
-        at_most: int,
-    ) -> Float[Tensor, "1 T h w"]:
-        """One image with the texts whose cosine is highest anywhere in it (published rule)."""
-        one = slice(index, index + 1)
-        alone = ImageFeatures(
-            pooled=features.pooled[one],
-            patch_features=features.patch_features[one],
-            intermediates=tuple(maps[one] for maps in features.intermediates),
-        )
-        best = best_texts(cost[index], at_most)
-        logits = self.refine(cost[one, best], alone, texts.features[best])
-        all_texts = logits.new_full((1, len(texts), *logits.shape[2:]), LEFT_OUT)
-        return all_texts.index_copy(1, best, logits)
 
 
 def clip_protocols(size: int, patch: int) -> dict[str, Protocol]:

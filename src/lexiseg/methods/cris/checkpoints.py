@@ -11,7 +11,6 @@ from lexiseg.weights import Weights, rename_keys
 
 WRAPPED = "module."
 BACKBONE = "backbone."
-PARTS = (BACKBONE, "neck.", "decoder.", "proj.")
 LAYER = "decoder.layers.{}."
 
 _NECK = (

@@ -14,7 +14,7 @@ the joint space, which knows names, beside the mean of its words, which knows th
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,15 +26,15 @@ from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
 from lexiseg.layers.cost import CostSkip
 from lexiseg.methods.base import Protocol
-from lexiseg.methods.cris.model import CRIS, CRISConfig, Sentences
-from lexiseg.methods.cris.neck import ImageMaps, resized, with_coordinates
-from lexiseg.methods.cris.projector import KERNEL, Projector, convolve_each, doubled
+from lexiseg.methods.cris.fine_projector import FineProjector, relative_places
+from lexiseg.methods.cris.model import CRIS, CRISConfig
+from lexiseg.methods.cris.neck import ImageMaps, resized
+from lexiseg.methods.cris.sentences import Sentences
 from lexiseg.registry import register_model
 from lexiseg.weights import metadata_of
 
 SIZE = 320  # pixels of the longer side
 SENTENCES_AT_ONCE = 8
-PLACES = 3  # maps that tell where a pixel lies among all that a sentence may mean
 
 
 @dataclass(frozen=True)
@@ -82,52 +82,6 @@ class FineMaps(ImageMaps):
             patches=self.patches.repeat_interleave(times, dim=0),
             details=tuple(each.repeat_interleave(times, dim=0) for each in self.details),
         )
-
-
-class FineProjector(Projector):
-    """The projector with fine maps of the image added after each doubling of the grid.
-
-    A sentence's kernel reads the place of a pixel too, so that "left" tilts its logits.
-
-    Args:
-        dim: channels of the decoder's cells.
-        state_width: channels of the sentence's state.
-        detail_widths: channels of the fine maps, those of stride 8 first.
-        contrastive: whether the sentence makes the kernel.
-    """
-
-    def __init__(
-        self, *, dim: int, state_width: int, detail_widths: Sequence[int], contrastive: bool
-    ) -> None:
-        super().__init__(dim=dim, state_width=state_width)
-        self.kernel = nn.Linear(state_width, (self.width + PLACES) * KERNEL * KERNEL + 1)
-        self.details = nn.ModuleList(nn.Conv2d(width, dim, 1) for width in detail_widths)
-        self.plain = None if contrastive else nn.Conv2d(self.width, 1, 1)
-        last = self.plain or self.kernel
-        if self.plain is not None:
-            del self.kernel, self.conv3
-        nn.init.zeros_(last.weight)  # so that at first the logits are the cost
-        nn.init.zeros_(cast(Tensor, last.bias))
-
-    def of_images(self, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> tuple[Tensor, ...]:
-        """The fine maps at the projector's width; done once for an image."""
-        return tuple(project(each) for project, each in zip(self.details, maps, strict=True))
-
-    def with_details(
-        self,
-        cells: Float[Tensor, "B D h w"],
-        state: Float[Tensor, "B S"],
-        details: Sequence[Float[Tensor, "B D _ _"]],
-        places: Float[Tensor, "B P _ _"],
-    ) -> Float[Tensor, "B 1 H W"]:
-        """Logits on the grid of the finest map, of each map for the sentence of its row."""
-        pixels = cells
-        for step, detail in zip((self.conv1, self.conv2), details, strict=True):
-            pixels = step(_fitted(doubled(pixels), detail) + detail)
-        if self.plain is not None:
-            return self.plain(pixels)
-        placed = torch.cat([self.conv3(pixels), resized(places, _grid(pixels))], dim=1)
-        return convolve_each(placed, self.kernel(state))
 
 
 class CRISLite(CRIS):
@@ -240,38 +194,6 @@ class CRISLite(CRIS):
         mean = (read.words * weight).sum(dim=1) / weight.sum(dim=1)
         directions = [F.normalize(part, dim=1) for part in (read.pooled, mean)]
         return replace(read, pooled=torch.cat(directions, dim=1))
-
-
-def relative_places(
-    cost: Float[Tensor, "B 1 h w"], *, gain: Tensor, offset: Tensor
-) -> Float[Tensor, "B P h w"]:
-    """Where each cell lies among all cells that fit the sentence: across, down, and how far off.
-
-    The middle of what fits is 0, its spread (standard deviation) 1, cut off at 3. What does not fit
-    is 0 too, so that "left" lifts the left one of two objects and not the ground beside it.
-
-    Args:
-        cost: cosine of each cell and the sentence.
-        gain: of the cosine as a logit.
-        offset: likewise.
-    """
-    fits = (gain * cost + offset).detach().sigmoid()
-    weights = fits**2  # so that many poor fits count little
-    weights = weights / weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
-    axes = with_coordinates(cost)[:, 1:]
-    middle = (weights * axes).sum(dim=(2, 3), keepdim=True)
-    spread = (weights * (axes - middle) ** 2).sum(dim=(2, 3), keepdim=True).sqrt()
-    places = ((axes - middle) / spread.clamp(min=0.05)).clamp(-3, 3)
-    return torch.cat([places, places.norm(dim=1, keepdim=True)], dim=1) * fits
-
-
-def _grid(x: Float[Tensor, "B C h w"]) -> tuple[int, int]:
-    return x.shape[2], x.shape[3]
-
-
-def _fitted(x: Float[Tensor, "B C _ _"], like: Float[Tensor, "B C h w"]) -> Tensor:
-    """The map on another's grid, which differs where a side is odd."""
-    return x if _grid(x) == _grid(like) else resized(x, _grid(like))
 
 
 @register_model

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.encoders.base import Encoder, TextFeatures, flatten_prompts, mean_directions
 from lexiseg.encoders.clip import CLIP, MEAN, STD, clip_rn50, clip_rn101
-from lexiseg.encoders.tokenizer import tokenize
 from lexiseg.images import Preprocess
 from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts
 from lexiseg.methods.cris.checkpoints import from_published, is_clip
@@ -23,6 +22,7 @@ from lexiseg.methods.cris.decoder import Decoder
 from lexiseg.methods.cris.letterbox import Letterbox
 from lexiseg.methods.cris.neck import ImageMaps, Neck
 from lexiseg.methods.cris.projector import Projector
+from lexiseg.methods.cris.sentences import Sentences, read_words
 from lexiseg.registry import register_model
 
 BatchNorm = Literal["trained", "frozen"]
@@ -79,23 +79,6 @@ class CRISConfig:
             raise ValueError(
                 f"word_length {self.word_length} came; 3 is the least: start, a word, end"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sentences(Texts):
-    """Expressions as CRIS sees them; an expression may be said in several sentences.
-
-    Attributes:
-        states: one vector for each sentence, of any length.
-        words: one vector for each token of each sentence.
-        is_word: True where a token may be looked at.
-        counts: sentences of each expression.
-    """
-
-    states: Float[Tensor, "P S"]
-    words: Float[Tensor, "P L C"]
-    is_word: Bool[Tensor, "P L"]
-    counts: tuple[int, ...]
 
 
 class CRIS(SegmentationModel):
@@ -172,7 +155,7 @@ class CRIS(SegmentationModel):
 
         Where an expression is said in several sentences, the mean of their logits.
         """
-        sentences = _checked(texts)
+        sentences = Sentences.of(texts)
         maps = self.look(images)
         step = len(sentences.states)
         if self.class_chunk is not None and not self.training:  # batch norms want all at once
@@ -188,21 +171,6 @@ class CRIS(SegmentationModel):
             return logits
         of_each = logits.split(sentences.counts, dim=1)
         return torch.cat([part.mean(dim=1, keepdim=True) for part in of_each], dim=1)
-
-    def forward_pairs(
-        self, images: Float[Tensor, "B 3 H W"], texts: Texts
-    ) -> Float[Tensor, "B 1 h w"]:
-        """Logits of each image for the sentence of its row alone, as in training.
-
-        Raises:
-            ValueError: there are not as many sentences as images.
-        """
-        sentences = _checked(texts)
-        if len(sentences.states) != len(images):
-            raise ValueError(
-                f"{len(images)} images came with {len(sentences.states)} sentences; give one each"
-            )
-        return self.pairs(self.look(images), sentences.states, sentences.words, sentences.is_word)
 
     def look(self, images: Float[Tensor, "B 3 H W"]) -> ImageMaps:
         """All that no sentence takes part in."""
@@ -237,15 +205,9 @@ class CRIS(SegmentationModel):
     def _read(self, prompts: Sequence[str]) -> TextFeatures:
         if not isinstance(self.encoder, CLIP):
             return self.encoder.encode_prompts(prompts)
-        text = self.encoder.text
-        length = self.word_length or text.context_length
-        ids = tokenize(prompts, context_length=length, truncate=self.word_length is not None)
-        ids = ids.to(text.position_embedding.device)
-        features = text(ids)
-        if not self.hide_id_zero:
-            return features
-        symbols = ids[:, : features.words.shape[1]] != 0
-        return replace(features, is_word=features.is_word & symbols)
+        return read_words(
+            self.encoder.text, prompts, length=self.word_length, hide_id_zero=self.hide_id_zero
+        )
 
     def _all_pairs(
         self, maps: ImageMaps, sentences: Sentences, part: slice
@@ -274,15 +236,6 @@ class CRIS(SegmentationModel):
         cells = rearrange(merged, "B D h w -> B (h w) D")
         cells = self.decoder(cells, words, is_word, grid=grid)
         return self.projector(rearrange(cells, "B (h w) D -> B D h w", h=grid[0]), states)
-
-
-def _checked(texts: Texts) -> Sentences:
-    if not isinstance(texts, Sentences):
-        raise TypeError(
-            f"texts came as {type(texts).__name__}; CRIS needs the words too: give what its own "
-            "encode_texts made"
-        )
-    return texts
 
 
 def cris_protocols(size: int = 416) -> dict[str, Protocol]:

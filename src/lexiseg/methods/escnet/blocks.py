@@ -13,7 +13,7 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lexiseg.encoders.sam import FOREGROUND, MASK_STRIDE, NO_POINT, PromptEncoder
+from lexiseg.encoders.sam_prompts import FOREGROUND, MASK_STRIDE, NO_POINT, PromptEncoder
 from lexiseg.encoders.sam_transformer import run_layers, two_way_layers
 from lexiseg.layers.maps import each_chunk, in_chunks
 from lexiseg.methods.escnet.fusion import OfTexts, VisionLanguageFusion

@@ -3,7 +3,6 @@
 The authors have published no weights.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS
 from lexiseg.encoders.sam_checkpoints import IMAGE_ENCODER, LAYER_KEYS, PROMPT_KEYS
-from lexiseg.weights import KeyFate, Weights, load_state, rename_keys
+from lexiseg.weights import KeyFate, Weights, load_state, rename_keys, trace_keys
 
 WEIGHTS: Mapping[str, Weights] = {
     "escnet_lite.scenes": replace(
@@ -104,28 +103,12 @@ def _clip(
                 f'the weights for "clip" {verb} {len(keys)} keys: '
                 f"{', '.join(sorted(keys)[:10])}; give the CLIP that this model is built on"
             )
-    places = _trace(state)
     return loaded, [
-        KeyFate("clip", key, tuple(f"encoder.{ours}" for ours in places[key]))
-        if places[key]
-        else KeyFate("clip", key, (), "no parameter of the model")
-        for key in state
+        KeyFate(
+            "clip",
+            key,
+            tuple(f"encoder.{ours}" for ours in places),
+            "" if places else "no parameter of the model",
+        )
+        for key, places in trace_keys(clip_checkpoints.from_published, state).items()
     ]
-
-
-def _trace(state: Mapping[str, Tensor]) -> Mapping[str, list[str]]:
-    """Where each key of a CLIP goes: its number is sent in its place, and looked for."""
-    keys = list(state)
-    numbers = {
-        key: torch.tensor(float(index), dtype=torch.float64).expand(state[key].shape)
-        for index, key in enumerate(keys)
-    }
-    places: defaultdict[str, list[str]] = defaultdict(list)
-    for ours, numbered in clip_checkpoints.from_published(numbers).items():
-        # Tensors are put together along their first axis alone.
-        first = numbered.reshape(()) if not numbered.ndim else numbered
-        while first.ndim > 1:
-            first = first[:, 0]
-        for index in first.unique().long().tolist():
-            places[keys[index]].append(ours)
-    return places

@@ -8,22 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lexiseg.encoders.base import Encoder, encode_labels
 from lexiseg.encoders.clip import clip_vitb16, clip_vitl14_336
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import complete
-from lexiseg.layers.cost import LEFT_OUT, CostSkip, best_texts, cosine_cost
+from lexiseg.layers.cost import CostSkip, cosine_cost, of_best_texts
 from lexiseg.layers.decoder import Decoder, fit
-from lexiseg.methods.base import (
-    Activation,
-    Protocol,
-    SegmentationModel,
-    Texts,
-    View,
-)
+from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts, View
 from lexiseg.methods.clip_protocols import whole_image, windows
 from lexiseg.methods.escnet.blocks import ESCBlock, SAMBlock
 from lexiseg.methods.escnet.boundary import BoundaryRefinement
@@ -186,19 +180,18 @@ class ESCNet(SegmentationModel):
         image, correlation, guidance = self._look(images, texts)
         if texts.at_most is None or len(texts) <= texts.at_most:
             return self.rounds(image, correlation, guidance, texts.features, **self._options())
-        results = []
-        for index, of_image in enumerate(correlation):
-            best, one = best_texts(of_image, texts.at_most), slice(index, index + 1)
-            logits = self.rounds(
+
+        def refine(index: int, best: Int[Tensor, " K"]) -> Float[Tensor, "1 K h w"]:
+            one = slice(index, index + 1)
+            return self.rounds(
                 image[one],
                 correlation[one, best],
                 [maps[one] for maps in guidance],
                 texts.features[best],
                 **self._options(),
             )
-            everywhere = logits.new_full((1, len(texts), *logits.shape[2:]), LEFT_OUT)
-            results.append(everywhere.index_copy(1, best, logits))
-        return torch.cat(results)
+
+        return of_best_texts(refine, correlation, texts.at_most)
 
     @torch.no_grad()
     def explain(self, images: Float[Tensor, "B 3 H W"], texts: Texts) -> Explanation:

@@ -4,37 +4,29 @@ Letters beyond the library's: P prototypes a text, D or C channels of a place, E
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lexiseg.encoders.base import flatten_prompts
+from lexiseg.encoders.base import flatten_prompts, in_parts
 from lexiseg.encoders.clip import clip_vitb16, clip_vitl14
 from lexiseg.encoders.dinov2 import VITB14, VITL14, DINOv2
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import LITE_WEAK_WEIGHTS, read_encoder
-from lexiseg.images import Preprocess
 from lexiseg.layers.maps import in_chunks
-from lexiseg.layers.pamr import pixel_affinity, refine
-from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts, Tiling
+from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts
 from lexiseg.methods.freeda.bank import PrototypeBank
 from lexiseg.methods.freeda.checkpoints import initialise
-from lexiseg.methods.freeda.reading import OpenCVPreprocess
-from lexiseg.methods.freeda.regions import Superpixels, region_features
+from lexiseg.methods.freeda.pamr import refine_under
+from lexiseg.methods.freeda.protocols import RAW, Rule, freeda_protocols, freeda_rules
+from lexiseg.methods.freeda.regions import Regions, Superpixels
 from lexiseg.methods.freeda.retrieval import Retrieval
-from lexiseg.methods.freeda.similarity import (
-    Cosines,
-    Mixing,
-    Regions,
-    local_scores,
-    prototype_cosines,
-)
+from lexiseg.methods.freeda.similarity import Mixing, is_none_of_them, local_scores
 from lexiseg.methods.freeda.towers import OneTower, Towers, TwoTowers
 from lexiseg.registry import register_model
 from lexiseg.weights import KeyFate, Source, Weights, fetch, read_weights
@@ -45,10 +37,7 @@ TEMPLATES = (
     *("a {} in a video game.", "art of the {}.", "a photo of the small {}."),
 )
 CLASS_CHUNK = 16  # bounds the memory: 0.8 MB a text at 448 x 448 pixels, a few times
-PAMR_CHUNK = 30  # published
 MARGIN = 1e-6  # scores are kept so far from 0 and 1, where a logit would be infinite
-
-NoneRule = Literal["only_dino", "after_ensemble"]
 
 
 @dataclass(frozen=True)
@@ -88,24 +77,7 @@ class FreeDAConfig:
             )
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One of the ways to make scores of a view.
-
-    Attributes:
-        superpixels: how it is cut into regions; None where each pixel stands for itself.
-        squash: the encoder of places sees a square, whatever the view's shape.
-        none_rule: where the texts' ``background`` is set, which pixels are none of them: those
-            whose best local score is below it ("only_dino"), or whose local score of the text that
-            wins in the end is ("after_ensemble").
-    """
-
-    superpixels: Superpixels | None = None
-    squash: bool = False
-    none_rule: NoneRule = "only_dino"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prototypes(Texts):
     """Texts and what they look like.
 
@@ -113,7 +85,7 @@ class Prototypes(Texts):
         prototypes: of each text, not normalised.
     """
 
-    prototypes: Float[Tensor, "T P C"] = field(default_factory=lambda: torch.zeros(0, 1, 1))
+    prototypes: Float[Tensor, "T P C"]
 
 
 class FreeDA(SegmentationModel):
@@ -131,6 +103,9 @@ class FreeDA(SegmentationModel):
         templates: sentences into which a label is put.
         class_chunk: texts painted at a time; None for all. The result is the same.
         cache: a folder where superpixels are kept; None computes them each time.
+
+    Attributes:
+        key_fates: after :meth:`initialise`, where each tensor of the files went.
     """
 
     activation: ClassVar[Activation] = "sigmoid"
@@ -172,15 +147,12 @@ class FreeDA(SegmentationModel):
                 "model.bank = PrototypeBank.open(FOLDER)"
             )
         flat, counts = flatten_prompts(prompts)
-        raw = self.towers.read(flat).split(counts)
+        raw = in_parts(self.towers.read, flat).split(counts)
         means = torch.stack([of_label.mean(dim=0) for of_label in raw])
         features = F.normalize(means, dim=-1, eps=1e-6)
         config = self.config
         prototypes = Retrieval.of(self.bank)(
-            features,
-            k=config.k,
-            least_similarity=config.least_similarity,
-            each=config.each,
+            features, k=config.k, least_similarity=config.least_similarity, each=config.each
         )
         return Prototypes(features, prototypes=prototypes)
 
@@ -245,124 +217,29 @@ class FreeDA(SegmentationModel):
                 f"prototypes have {texts.prototypes.shape[2]} channels, but this model's places "
                 f"{len(places)}; the bank was made with another image encoder"
             )
-        regions = self._regions(places, image, rule)
-        directions = F.normalize(places, dim=0)
-        size = (image.shape[1], image.shape[2])
+        regions = None
+        if rule.superpixels is not None:
+            regions = Regions.of_view(image, places, rule.superpixels, cache=self.cache)
+        config, directions = self.config, F.normalize(places, dim=0)
 
         def paint(prototypes: Float[Tensor, "1 T P D"]) -> Float[Tensor, "1 T H W"]:
-            scores = local_scores(
-                self._cosines(prototypes[0], "weighted"),
+            return local_scores(
                 directions,
-                size,
+                prototypes[0],
+                (image.shape[1], image.shape[2]),
                 regions,
-                gain=self.config.gain,
-                region_cosines=self._cosines(prototypes[0], self.config.mixing),
-            )
-            return scores[None]
+                max_weight=config.max_weight,
+                mixing=config.mixing,
+                gain=config.gain,
+            )[None]
 
         local = in_chunks(paint, self.class_chunk, texts.prototypes[None])[0]
-        bar, weight = texts.background, self.config.local_weight
-        best = local.amax(dim=0) if bar is not None and rule.none_rule == "only_dino" else None
-        scores = weight * local + (1 - weight) * of_view[:, None, None]
-        if bar is not None and best is None:
-            best = local.gather(0, scores.argmax(dim=0, keepdim=True))[0]
-        if self.config.pamr:
-            scores = self._refined(scores, image)
-        if best is None:
-            return scores
-        return torch.cat([scores, (best < cast(float, bar)).to(scores)[None]])
-
-    def _cosines(self, prototypes: Float[Tensor, "T P D"], mixing: Mixing) -> Cosines:
-        def cosines(directions: Float[Tensor, "N D"]) -> Float[Tensor, "T N"]:
-            weight = self.config.max_weight
-            return prototype_cosines(directions, prototypes, max_weight=weight, mixing=mixing)
-
-        return cosines
-
-    def _regions(
-        self, places: Float[Tensor, "D h w"], image: Float[Tensor, "3 H W"], rule: Rule
-    ) -> Regions | None:
-        if rule.superpixels is None:
-            return None
-        pixels = image.detach().round().clamp(0, 255).byte().cpu()
-        numbers = rule.superpixels.of(
-            rearrange(pixels, "C H W -> H W C").contiguous().numpy(), cache=self.cache
-        )
-        on_device = torch.from_numpy(numbers.astype("int64")).to(places.device)
-        features = region_features(places, on_device, rule.superpixels.pooling)
-        return Regions.of(on_device, features)
-
-    def _refined(
-        self, scores: Float[Tensor, "T H W"], image: Float[Tensor, "3 H W"]
-    ) -> Float[Tensor, "T H W"]:
-        affinity = pixel_affinity(image)
-
-        def spread(part: Float[Tensor, "1 T H W"]) -> Float[Tensor, "1 T H W"]:
-            return refine(part[0], affinity, iterations=self.config.pamr)[None]
-
-        return in_chunks(spread, PAMR_CHUNK, scores[None])[0]
-
-
-def published_superpixels() -> dict[str, Superpixels]:
-    """The settings of the released configurations, by benchmark; "" is that of most."""
-    common = Superpixels(pooling="published")
-    return {
-        "": common,  # context59 and ade150
-        "voc20": replace(common, sigma=0.7),
-        "stuff171": replace(common, min_size=100),
-        "cityscapes19": replace(common, scale=20.0, sigma=0.5, min_size=50),
-    }
-
-
-def freeda_rules() -> dict[str, Rule]:
-    """Ways to make scores by name; "" is ours, behind "published" stands the benchmark."""
-    published = {
-        "_".join(filter(None, ("published", name))): Rule(superpixels, squash=True)
-        for name, superpixels in published_superpixels().items()
-    }
-    return {
-        "": Rule(Superpixels()),
-        **published,
-        "published_only_dino": published["published"],
-        "published_after_ensemble": replace(published["published"], none_rule="after_ensemble"),
-    }
-
-
-RAW: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-BACKGROUND = 0.4  # published; a score of a fitting text is above 0.5, so it hardly ever holds
-WITH_BACKGROUND = ("voc21", "context60", "object81")
-
-
-def freeda_protocols(
-    size: int = 518, *, patch: int = 14, window: int = 448, longest: int = 2048
-) -> dict[str, Protocol]:
-    """How images reach a FreeDA.
-
-    * "default": the whole image at its own aspect ratio, its shorter side ``size``.
-    * "published": shorter side ``window``, in windows of that size, half of it apart.
-    * "published_voc20" and so on: with the superpixels that the authors use there.
-    * "published_only_dino", "published_after_ensemble": the two other rules for a background.
-    """
-    whole = Preprocess(**RAW, shorter=size, longest=4 * size, multiple=patch)
-    authors = Protocol(
-        OpenCVPreprocess(**RAW, shorter=window, longest=longest),
-        Tiling(window=window, stride=window // 2),
-        first_synonym=True,
-        authors="freeda",
-        thresholds=dict.fromkeys(WITH_BACKGROUND, BACKGROUND),
-    )
-    ways = [name for name in freeda_rules() if name]
-    return {
-        "default": Protocol(whole),
-        **{
-            name: replace(
-                authors,
-                rule=name,
-                background_inside=name.endswith(("only_dino", "after_ensemble")),
-            )
-            for name in ways
-        },
-    }
+        scores = config.local_weight * local + (1 - config.local_weight) * of_view[:, None, None]
+        maps = refine_under(image, scores, iterations=config.pamr) if config.pamr else scores
+        if texts.background is None:
+            return maps
+        none = is_none_of_them(local, scores, texts.background, rule.none_rule)
+        return torch.cat([maps, none.to(maps)[None]])
 
 
 def _build(dino: DINOv2, clip: Any, changes: Mapping[str, Any]) -> FreeDA:

@@ -10,8 +10,9 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int64, UInt8, UInt16
+from jaxtyping import Bool, Float, Int64, UInt8, UInt16
 from torch import Tensor
 
 from lexiseg.superpixels import SuperpixelCache, superpixels
@@ -49,10 +50,44 @@ class Superpixels:
         self, image: UInt8[np.ndarray, "H W 3"], *, cache: str | Path | None = None
     ) -> UInt16[np.ndarray, "H W"]:
         """The region of each pixel of an RGB image; kept in the folder ``cache`` where given."""
-        settings = {"scale": self.scale, "sigma": self.sigma, "min_size": self.min_size}
+        scale, sigma, min_size = self.scale, self.sigma, self.min_size
         if cache is None:
-            return superpixels(image, **settings)  # type: ignore[arg-type]
-        return SuperpixelCache(cache, **settings)(image)  # type: ignore[arg-type]
+            return superpixels(image, scale=scale, sigma=sigma, min_size=min_size)
+        return SuperpixelCache(cache, scale=scale, sigma=sigma, min_size=min_size)(image)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a view.
+
+    Attributes:
+        numbers: the region of each pixel, from 0.
+        directions: their features, of length one; zeros for a region that vanished.
+        vanished: regions without a feature, which keep the scores of their pixels.
+    """
+
+    numbers: Int64[Tensor, "H W"]
+    directions: Float[Tensor, "R D"]
+    vanished: Bool[Tensor, " R"]
+
+    @classmethod
+    def of_view(
+        cls,
+        view: Float[Tensor, "3 H W"],
+        places: Float[Tensor, "D h w"],
+        cut: Superpixels,
+        *,
+        cache: str | Path | None = None,
+    ) -> "Regions":
+        """Cut a view, RGB from 0 to 255, and pool the features of its places."""
+        pixels = view.detach().round().clamp(0, 255).byte().cpu()
+        image = rearrange(pixels, "C H W -> H W C").contiguous().numpy()
+        ids = cut.of(image, cache=cache).astype(np.int64)
+        numbers = torch.from_numpy(ids).to(places.device)
+        features = region_features(places, numbers, cut.pooling)
+        vanished = features.isnan().any(dim=1)
+        kept = torch.where(vanished[:, None], torch.zeros_like(features), features)
+        return cls(numbers, F.normalize(kept, dim=1), vanished)
 
 
 def region_features(

@@ -1,42 +1,20 @@
 """How well places fit texts: cosines with prototypes, squeezed, painted on pixels and regions.
 
-Letters beyond the library's: P prototypes a text, R regions.
+Letters beyond the library's: D channels of a place, P prototypes a text.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lexiseg.methods.freeda.regions import Regions
+
 Mixing = Literal["weighted", "geometric"]
-Cosines = Callable[[Float[Tensor, "N D"]], Float[Tensor, "T N"]]
-
-
-@dataclass(frozen=True)
-class Regions:
-    """The regions of a view.
-
-    Attributes:
-        numbers: the region of each pixel, from 0.
-        directions: their features, of length one; zeros for a region that vanished.
-        vanished: regions without a feature, which keep the scores of their pixels.
-    """
-
-    numbers: Int64[Tensor, "H W"]
-    directions: Float[Tensor, "R D"]
-    vanished: Bool[Tensor, " R"]
-
-    @classmethod
-    def of(cls, numbers: Int64[Tensor, "H W"], features: Float[Tensor, "R D"]) -> "Regions":
-        """From features, in which a vanished region has NaN."""
-        vanished = features.isnan().any(dim=1)
-        kept = torch.where(vanished[:, None], torch.zeros_like(features), features)
-        return cls(numbers, F.normalize(kept, dim=1), vanished)
+NoneRule = Literal["only_dino", "after_ensemble"]
 
 
 def prototype_cosines(
@@ -67,41 +45,67 @@ def prototype_cosines(
 
 
 def local_scores(
-    cosines: Cosines,
-    patch_directions: Float[Tensor, "D h w"],
+    directions: Float[Tensor, "D h w"],
+    prototypes: Float[Tensor, "T P D"],
     size: tuple[int, int],
     regions: Regions | None,
     *,
+    max_weight: float = 1.0,
+    mixing: Mixing = "weighted",
     gain: float = 1.0,
-    region_cosines: Cosines | None = None,
 ) -> Float[Tensor, "T H W"]:
     """Scores of pixels between 0 and 1: sigmoid of the cosine of their region, or of their place.
 
     Args:
-        cosines: of directions with some texts.
-        patch_directions: of length one.
+        directions: of places, of length one.
+        prototypes: of some texts, of any length.
         size: (height, width) of the view in pixels.
         regions: of the view; None where pixels stand for themselves.
+        max_weight: as for :func:`prototype_cosines`.
+        mixing: of regions, likewise; pixels by themselves are "weighted", as published.
         gain: factor of a cosine; published is none.
-        region_cosines: another rule for directions of regions; None for the same.
     """
     if regions is None:
-        return _pixel_scores(cosines, patch_directions, size, gain)
-    of_regions = (gain * (region_cosines or cosines)(regions.directions)).sigmoid()
-    painted = of_regions[:, regions.numbers]
+        return _pixel_scores(directions, prototypes, size, max_weight, gain)
+    cosines = prototype_cosines(
+        regions.directions, prototypes, max_weight=max_weight, mixing=mixing
+    )
+    painted = (gain * cosines).sigmoid()[:, regions.numbers]
     if not regions.vanished.any():
         return painted
-    own = _pixel_scores(cosines, patch_directions, size, gain)
+    own = _pixel_scores(directions, prototypes, size, max_weight, gain)
     return torch.where(regions.vanished[regions.numbers], own, painted)
 
 
 def _pixel_scores(
-    cosines: Cosines,
-    patch_directions: Float[Tensor, "D h w"],
+    directions: Float[Tensor, "D h w"],
+    prototypes: Float[Tensor, "T P D"],
     size: tuple[int, int],
+    max_weight: float,
     gain: float,
 ) -> Float[Tensor, "T H W"]:
-    on_grid = cosines(rearrange(patch_directions, "D h w -> (h w) D"))
-    on_grid = rearrange(on_grid, "T (h w) -> 1 T h w", h=patch_directions.shape[1])
+    places = rearrange(directions, "D h w -> (h w) D")
+    on_grid = prototype_cosines(places, prototypes, max_weight=max_weight)
+    on_grid = rearrange(on_grid, "T (h w) -> 1 T h w", h=directions.shape[1])
     scores = (gain * on_grid).sigmoid()  # squeezed first and resized then, as published
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=True)[0]
+
+
+def is_none_of_them(
+    local: Float[Tensor, "T H W"],
+    scores: Float[Tensor, "T H W"],
+    background: float,
+    rule: NoneRule,
+) -> Bool[Tensor, "H W"]:
+    """The pixels that are none of the texts, by one of the authors' two rules.
+
+    Args:
+        local: scores of places alone.
+        scores: those with the view as a whole.
+        background: the local score that a pixel must reach.
+        rule: "only_dino" looks at the best local score, "after_ensemble" at the local score of the
+            text that wins in the end.
+    """
+    if rule == "only_dino":
+        return local.amax(dim=0) < background
+    return local.gather(0, scores.argmax(dim=0, keepdim=True))[0] < background

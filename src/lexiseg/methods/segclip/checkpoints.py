@@ -4,11 +4,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.encoders.lite_checkpoints import LITE_WEAK_WEIGHTS
+from lexiseg.encoders.projections import join_projections, split_projections
 from lexiseg.weights import Weights, rename_keys
 
 CLIP_PREFIX = "clip."
@@ -99,7 +99,7 @@ def from_published(state: Mapping[str, Tensor], *, place: int = 10) -> dict[str,
     }
     grouping = {k.removeprefix(GROUPING): clip.pop(k) for k in list(clip) if k.startswith(GROUPING)}
     encoder = clip_checkpoints.from_openai({_one_tower(k, place): v for k, v in clip.items()})
-    ours = rename_keys(_split(grouping), GROUPING_KEYS)
+    ours = rename_keys(split_projections(grouping, FUSED), GROUPING_KEYS)
     encoder.update({f"visual.grouping.{key}": value for key, value in ours.items()})
     return {f"encoder.{key}": value for key, value in encoder.items()}
 
@@ -109,7 +109,7 @@ def rebuilding_from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     kept = {
         key: value for key, value in state.items() if _rebuilds(key) and not key.endswith(POSITIONS)
     }
-    return _split(rename_keys(kept, REBUILDING_KEYS))
+    return split_projections(rename_keys(kept, REBUILDING_KEYS), FUSED)
 
 
 def to_published(state: Mapping[str, Tensor], *, place: int = 10) -> dict[str, Tensor]:
@@ -118,14 +118,14 @@ def to_published(state: Mapping[str, Tensor], *, place: int = 10) -> dict[str, T
     prefix = "visual.grouping."
     grouping = {k.removeprefix(prefix): ours.pop(k) for k in list(ours) if k.startswith(prefix)}
     clip = {_two_parts(k, place): v for k, v in clip_checkpoints.to_openai(ours).items()}
-    theirs = rename_keys(_joined(grouping), GROUPING_KEYS, reverse=True)
+    theirs = rename_keys(join_projections(grouping, FUSED), GROUPING_KEYS, reverse=True)
     clip.update({f"{GROUPING}{key}": value for key, value in theirs.items()})
     return {f"{CLIP_PREFIX}{key}": value for key, value in clip.items()}
 
 
 def rebuilding_to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The official names for the state dict of ``Reconstruction``."""
-    return rename_keys(_joined(state), REBUILDING_KEYS, reverse=True)
+    return rename_keys(join_projections(state, FUSED), REBUILDING_KEYS, reverse=True)
 
 
 def from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -159,29 +159,6 @@ def _two_parts(key: str, place: int) -> str:
     number, _, leaf = key.removeprefix(start).partition(".")
     index = int(number)
     return f"{BLOCKS}{index}.{leaf}" if index < place else f"{REGION_BLOCKS}{index - place}.{leaf}"
-
-
-def _split(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each fused projection of queries, keys and values as three."""
-    split: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if key.endswith(FUSED):
-            stem = key.removesuffix(FUSED)
-            for letter, part in zip("qkv", value.chunk(3), strict=True):
-                split[f"{stem}{letter}_proj_weight"] = part
-        else:
-            split[key] = value
-    return split
-
-
-def _joined(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of :func:`_split`."""
-    joined = dict(state)
-    for key in [key for key in joined if key.endswith("q_proj_weight")]:
-        stem = key.removesuffix("q_proj_weight")
-        parts = [joined.pop(f"{stem}{letter}_proj_weight") for letter in "qkv"]
-        joined[stem + FUSED] = torch.cat(parts)
-    return joined
 
 
 # Mean IoU in percent with the protocol "published", as the authors report it.

@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from lexiseg.encoders.base import PROMPTS_AT_ONCE, flatten_prompts, mean_directions
+from lexiseg.encoders.base import flatten_prompts, in_parts, mean_directions
 from lexiseg.encoders.clip import (
     CHANNELS_A_HEAD,
     CLIP,
@@ -21,20 +21,13 @@ from lexiseg.encoders.clip import (
     build_text_tower,
 )
 from lexiseg.images import Preprocess
-from lexiseg.methods.base import (
-    Activation,
-    Protocol,
-    SegmentationModel,
-    Texts,
-    Tiling,
-    View,
-)
+from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts, Tiling, View
+from lexiseg.methods.plain_resize import PlainResize
 from lexiseg.methods.segclip import checkpoints
-from lexiseg.methods.segclip.resizing import PlainResize
 from lexiseg.methods.segclip.scoring import published_logits, soft_logits
 from lexiseg.methods.segclip.tower import GroupingTower, RegionFeatures
-from lexiseg.prompts import template_set
 from lexiseg.registry import register_model
+from lexiseg.vocabularies import template_set
 
 LARGEST_SCALE = 100.0  # of cosines, published
 # The best text of a pixel must reach these, published.
@@ -135,8 +128,7 @@ class SegCLIP(SegmentationModel):
     def encode_texts(self, prompts: Sequence[Sequence[str]]) -> RegionTexts:
         """Each label by its prompts: their mean direction, and the direction of their mean."""
         flat, counts = flatten_prompts(prompts)
-        parts = [flat[i : i + PROMPTS_AT_ONCE] for i in range(0, len(flat), PROMPTS_AT_ONCE)]
-        features = torch.cat([self.encoder.encode_prompts(part).pooled for part in parts])
+        features = in_parts(lambda part: self.encoder.encode_prompts(part).pooled, flat)
         means = torch.stack([of_label.mean(dim=0) for of_label in features.split(counts)])
         return RegionTexts(
             features=mean_directions(features, counts), averaged=F.normalize(means, dim=-1)

@@ -1,6 +1,7 @@
 """The runs that can be started by name."""
 
-from lexiseg.training.recipes.catseg import CATSEG_OWN, CATSEG_VITB16, CATSEG_VITL14
+from lexiseg.training.recipes.catseg import CATSEG_VITB16, CATSEG_VITL14
+from lexiseg.training.recipes.catseg_own import CATSEG_OWN
 from lexiseg.training.recipes.cris import CRIS_PUBLISHED
 from lexiseg.training.recipes.cris_lite import CRIS_LITE
 from lexiseg.training.recipes.escnet import ESCNET_VITB16, ESCNET_VITL14

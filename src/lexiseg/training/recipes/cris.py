@@ -1,14 +1,15 @@
 """CRIS: the published runs."""
 
-import hashlib
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import nn
 
+from lexiseg.data.fingerprints import joint
 from lexiseg.data.referring import ReferringDataset, read_refer
 from lexiseg.data.referring.references import FileReference, Reference
 from lexiseg.data.referring.training import OneSentence
@@ -27,8 +28,8 @@ from lexiseg.registry import builder_of
 from lexiseg.segmenter import Segmenter
 from lexiseg.training.expressions import ExpressionObjective
 from lexiseg.training.optim import schedule_of
-from lexiseg.training.run import Job, OptimConfig, Recipe, Schedule, TrainConfig
-from lexiseg.weights import load_state, read_weights, save_weights
+from lexiseg.training.run import Job, OptimConfig, Recipe, Schedule, TrainConfig, save_whole
+from lexiseg.weights import load_state, read_weights
 
 CLIPS = {"cris_r50": "clip_rn50", "cris_r101": "clip_rn101"}
 BATCH = 64
@@ -123,10 +124,6 @@ def published_job(
         seed=config.seed,
     )
 
-    def save(path: Path) -> Path:
-        save_weights(path, model.state_dict(), {"model": arch})
-        return path
-
     def validate() -> float:
         device = next(model.parameters()).device
         return evaluate(Segmenter(model, protocol="published", device=device), val).mean_iou
@@ -135,10 +132,10 @@ def published_job(
         objective=ExpressionObjective(model).train(),
         samples=samples,
         groups=published_groups(model, config, epoch=len(train)),
-        save=save,
+        save=partial(save_whole, model, arch),
         validate=validate,
         epoch=len(train),
-        fingerprint=fingerprint_of(train, val),
+        fingerprint=joint([train.fingerprint(), val.fingerprint()]),
     )
 
 
@@ -186,12 +183,6 @@ def first_sentences(dataset: ReferringDataset) -> ReferringDataset:
         for each in dataset.references
     ]
     return replace(dataset, references=tuple(kept))
-
-
-def fingerprint_of(*datasets: ReferringDataset) -> str:
-    """Of all that is learned from and scored on."""
-    parts = [dataset.fingerprint() for dataset in datasets]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _published_recipe(arch: str, dataset: str) -> Recipe:

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from lexiseg.data.fingerprints import joint
 from lexiseg.data.referring import ReferringDataset, read_generated, read_referring_folder
 from lexiseg.data.referring.training import ManySentences, by_photograph
 from lexiseg.encoders.lite import Lite
@@ -16,7 +17,6 @@ from lexiseg.methods.cris import CRISLite
 from lexiseg.registry import builder_of
 from lexiseg.training.expressions import ExpressionObjective
 from lexiseg.training.optim import parameter_groups
-from lexiseg.training.recipes.cris import fingerprint_of
 from lexiseg.training.run import Job, OptimConfig, Recipe, TrainConfig
 from lexiseg.weights import load_state, read_weights, save_weights
 
@@ -34,6 +34,13 @@ class LiteConfig(TrainConfig):
     sentences: int = 4
     overlap: float = 0.5
     contrastive: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sentences < 1:
+            raise ValueError(f"sentences {self.sentences} came; it must be at least 1")
+        if not 0 <= self.overlap < float("inf"):
+            raise ValueError(f"overlap {self.overlap} came; it must be 0 or more")
 
 
 def cris_lite(data: Path, config: LiteConfig) -> Job:
@@ -90,7 +97,7 @@ def lite_job(
         samples=samples,
         groups=parameter_groups(model, lr=config.optim.lr, weight_decay=config.optim.weight_decay),
         save=save,
-        fingerprint=fingerprint_of(*datasets),
+        fingerprint=joint(dataset.fingerprint() for dataset in datasets),
     )
 
 

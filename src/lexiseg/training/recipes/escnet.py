@@ -12,8 +12,8 @@ from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.methods.escnet import ESCNet, set_finetuning
 from lexiseg.registry import builder_of
 from lexiseg.training.dense import DenseTrainConfig, dense_job
-from lexiseg.training.run import Job, OptimConfig, Recipe
-from lexiseg.weights import read_weights, save_weights
+from lexiseg.training.run import Job, OptimConfig, Recipe, save_whole
+from lexiseg.weights import read_weights
 
 CLIPS = {"escnet_vitb16": "clip_vitb16", "escnet_vitl14": "clip_vitl14_336"}
 CROPS = {"escnet_vitb16": 384, "escnet_vitl14": 336}  # pixels: 24 x 24 patches
@@ -78,14 +78,9 @@ def _published(arch: str, data: Path, config: PublishedConfig) -> Job:
         dataset,
         config,
         augmentation=partial(catseg_crop, size=CROPS[arch]),
-        save=partial(_save, model, arch),
+        save=partial(save_whole, model, arch),
         multipliers=set_finetuning(model, pretrained_sam=bool(config.sam)),
     )
-
-
-def _save(model: ESCNet, arch: str, path: Path) -> Path:
-    save_weights(path, model.state_dict(), {"model": arch})
-    return path
 
 
 ESCNET_VITB16 = Recipe(

@@ -1,77 +1,58 @@
 """The runs that made the bundled weights."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lexiseg.data.mixture import Mixture, MixtureConfig, Teacher, bundled_mixture, weak_mixture
+from lexiseg.data.mixture import Mixture, MixtureConfig, Teacher, weak_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import (
+    LITE_WEAK_WEIGHTS,
+    LITE_WEIGHTS,
     load_starting_weights,
     pack,
     pack_image_side,
+    read_encoder,
 )
-from lexiseg.training.objectives import LiteObjective
+from lexiseg.training.lite_objective import LiteObjective
 from lexiseg.training.optim import parameter_groups
-from lexiseg.training.run import Job, OptimConfig, Recipe, Stage, TrainConfig
-from lexiseg.training.teachers import DeepLabTeacher, ImageNetTeacher, TeacherLabels
-from lexiseg.weights import cache_folder, save_weights
+from lexiseg.training.recipes.lite_data import (
+    FINE_SHARES,
+    IMAGENET_SURE,
+    TAUGHT_SHARES,
+    LiteTrainConfig,
+    lite_samples,
+    read_imagenet,
+    read_teacher,
+    read_teachers,
+)
+from lexiseg.training.run import Job, OptimConfig, Recipe, Stage
+from lexiseg.training.teachers import TeacherLabels
+from lexiseg.weights import cache_folder, load_state, save_weights
 
-# The second stage: more of the photographs that are hard, fewer of those that are learned.
-TAUGHT_SHARES = {
-    "scenes/msrc21": 0.22,
-    "scenes/coco_mini": 0.21,
-    "scenes/coco128": 0.08,
-    "scenes/ccp_more": 0.09,
-    "scenes/ccp": 0.03,
-    "scenes/facades": 0.13,
-    "objects/car_parts": 0.06,
-    "image_labels/caltech101": 0.18,
-}
-
-
-# The third: pictures as large as they are evaluated, and more of what has small regions.
-FINE_SHARES = {
-    "scenes/msrc21": 0.15,
-    "scenes/coco_mini": 0.21,
-    "captions/coco": 0.02,
-    "scenes/coco128": 0.09,
-    "scenes/ccp_more": 0.11,
-    "scenes/ccp": 0.04,
-    "scenes/facades": 0.17,
-    "objects/car_parts": 0.07,
-    "image_labels/caltech101": 0.14,
-}
-IMAGENET_SURE = 0.5  # the probability that ImageNet's classifier must give a place
+WEAK = "lite_weak"
+STARTS = {"lite": LITE_WEIGHTS, WEAK: LITE_WEAK_WEIGHTS}  # what is bundled, by name
 FROZEN_STAGES = 3  # of the backbone in the third stage: they cost half the time and change little
 
 
 @dataclass(frozen=True)
-class LiteTrainConfig(TrainConfig):
-    """A run of the bundled models.
+class EncoderTrainConfig(LiteTrainConfig):
+    """A run of the bundled encoder itself.
 
     Attributes:
-        unseen: share of the names that are held out of training, chosen by their hash, with their
-            synonyms and all names that contain them.
+        start: what it begins with: "" for ImageNet's weights, "lite" or "lite_weak" for what is
+            bundled, else a file of such a run.
     """
 
-    unseen: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.unseen < 1:
-            raise ValueError(f"unseen {self.unseen} came; it is a share, 0 or more and less than 1")
+    start: str = ""
 
 
-def lite(data: Path, config: LiteTrainConfig) -> Job:
+def lite(data: Path, config: EncoderTrainConfig) -> Job:
     """The bundled encoder, from ImageNet and sentence weights.
 
     ``lexiseg train lite --data ../shared/data --out runs/lite``
@@ -80,10 +61,11 @@ def lite(data: Path, config: LiteTrainConfig) -> Job:
     DeepLab for PASCAL VOC sees on the same photographs, and calls names by their synonyms too; the
     third, 5/6 as long, on larger pictures and from what ImageNet's classifier sees as well.
     """
+    check_start(config)
     voc, imagenet = read_teachers(data)  # now: what is missing is told before the first stage
     torch.manual_seed(config.seed)
     encoder = Lite()
-    load_starting_weights(encoder)
+    load_start(encoder, config.start)
     encoder.text.requires_grad_(False)
     encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     taught = replace(
@@ -101,7 +83,7 @@ def lite(data: Path, config: LiteTrainConfig) -> Job:
 
 
 def fine_stage(
-    encoder: Lite, data: Path, config: LiteTrainConfig, teachers: Sequence[Teacher]
+    encoder: Lite, data: Path, config: EncoderTrainConfig, teachers: Sequence[Teacher]
 ) -> Stage:
     """The last stage of the encoder."""
     fine = replace(
@@ -127,7 +109,7 @@ def fine_stage(
     return Stage("fine", fine, third)
 
 
-def lite_weak(data: Path, config: LiteTrainConfig) -> Job:
+def lite_weak(data: Path, config: EncoderTrainConfig) -> Job:
     """The bundled encoder's twin, which never saw a mask.
 
     ``lexiseg train lite_weak --data ../shared/data --out runs/lite_weak``
@@ -136,11 +118,13 @@ def lite_weak(data: Path, config: LiteTrainConfig) -> Job:
     that have masks are read without them. Only what differs from the bundled encoder is stored:
     the sentence encoder is the same.
     """
+    if config.unseen:
+        raise ValueError(f"unseen {config.unseen} came; lite_weak holds no names out, lite does")
     teacher = read_imagenet(data)
     imagenet = TeacherLabels(teacher, cache_folder() / "teachers", sure=IMAGENET_SURE)
     torch.manual_seed(config.seed)
     encoder = Lite()
-    load_starting_weights(encoder)
+    load_start(encoder, config.start)
     encoder.text.requires_grad_(False)
     encoder.backbone.freeze(FROZEN_STAGES)
     encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -156,23 +140,34 @@ def lite_weak(data: Path, config: LiteTrainConfig) -> Job:
     return _job(encoder, data, config, samples, store=pack_image_side, teacher_weight=1.0)
 
 
-def read_teachers(data: Path) -> tuple[TeacherLabels, TeacherLabels]:
-    """DeepLab for PASCAL VOC and ImageNet's classifier, each where it is sure.
+def check_start(config: EncoderTrainConfig) -> None:
+    """Refuse a bundled start that has learned the names which are held out."""
+    fits = config.start == WEAK and config.unseen_in == "masks"
+    if config.unseen and config.start in STARTS and not fits:
+        raise ValueError(
+            f"start {config.start} came with unseen {config.unseen}: what is bundled has learned "
+            f"these names; leave start out, or take start={WEAK} with unseen_in=masks"
+        )
+
+
+def load_start(encoder: Lite, start: str) -> None:
+    """What an encoder begins with; see :class:`EncoderTrainConfig`.
 
     Raises:
-        ValueError: a file or a package is missing.
+        ValueError: there is no such file, it does not fit, or a package is not installed.
     """
-    file = data.resolve().parent / "weights" / "deeplabv3-mobilenetv2-voc" / "weights.npz"
-    voc, folder = DeepLabTeacher.read(file), cache_folder() / "teachers"
-    return TeacherLabels(voc, folder), TeacherLabels(
-        read_imagenet(data), folder, sure=IMAGENET_SURE
-    )
-
-
-def read_imagenet(data: Path) -> ImageNetTeacher:
-    """ImageNet's classifier; the names of its classes lie beside the folder of data sets."""
-    weights = data.resolve().parent / "weights"
-    return ImageNetTeacher.read(weights / "mobilenetv2-imagenet" / "labels.txt")
+    if not start:
+        load_starting_weights(encoder)
+        return
+    if start not in STARTS and not Path(start).is_file():
+        raise ValueError(
+            f"start {start!r} came; give a file of weights of `lexiseg train lite` or `lite_weak`, "
+            f"or what is bundled: {' or '.join(STARTS)}"
+        )
+    try:
+        load_state(encoder, read_encoder(STARTS.get(start, start)))
+    except ValueError as error:
+        raise ValueError(f"start {start!r} is no encoder of `train lite`: {error}") from error
 
 
 def _encoder_job(
@@ -226,52 +221,10 @@ def seed_of_stage(seed: int, stage: int) -> int:
     return int(np.random.SeedSequence((seed, stage)).generate_state(1)[0])
 
 
-def lite_samples(
-    data: Path,
-    config: LiteTrainConfig,
-    *,
-    crop: int = 256,
-    longest: tuple[int, int] = (256, 640),
-    **choices: Any,
-) -> Mixture:
-    """The project's own photographs, varied; ``choices`` are those of ``bundled_mixture``."""
-    return bundled_mixture(
-        data,
-        preprocess=LITE_PREPROCESS,
-        config=MixtureConfig(crop=crop, longest=longest, synonym_probability=0.35),
-        length=config.steps * config.batch_size,
-        seed=config.seed,
-        synonyms=read_synonyms(),
-        unseen=config.unseen,
-        **choices,
-    )
-
-
-def read_synonyms() -> dict[str, tuple[str, ...]]:
-    """Other words for the names that the bundled models learn."""
-    file = resources.files("lexiseg") / "assets" / "synonyms" / "training.json"
-    listed = json.loads(file.read_text(encoding="utf-8"))["synonyms"]
-    return {name: tuple(words) for name, words in listed.items()}
-
-
-def read_teacher(weights: Path) -> tuple[list[str], Tensor]:
-    """Names and CLIP ViT-B/32's vectors of them, their mean subtracted."""
-    folder = weights / "clip-text-embeddings"
-    vectors: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("vitb32_*.names.json")):
-        rows = torch.from_numpy(np.load(path.with_name(path.name.replace(".names.json", ".npy"))))
-        for name, row in zip(json.loads(path.read_text()), F.normalize(rows.float()), strict=True):
-            vectors.setdefault(name.replace("_", " ").replace("/", " or ").lower(), row)
-    if not vectors:
-        raise ValueError(f"{folder} holds no vitb32_*.names.json: the recipe's teacher is missing")
-    table = torch.stack(list(vectors.values()))
-    return list(vectors), table - table.mean(dim=0)
-
-
 LITE = Recipe(
     name="lite",
     summary="the bundled encoder, on the project's own photographs",
-    config=LiteTrainConfig(
+    config=EncoderTrainConfig(
         steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
     ),
     build=lite,
@@ -279,7 +232,7 @@ LITE = Recipe(
 LITE_WEAK = Recipe(
     name="lite_weak",
     summary="the bundled encoder's twin, from whole-image names and captions alone",
-    config=LiteTrainConfig(
+    config=EncoderTrainConfig(
         steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
     ),
     build=lite_weak,

@@ -9,9 +9,9 @@ import torch
 from lexiseg.encoders.lite import Lite
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack_head, pack_model
 from lexiseg.registry import builder_of
-from lexiseg.training.objectives import FewNames, HeadObjective
+from lexiseg.training.head_objective import FewNames, HeadObjective
 from lexiseg.training.optim import parameter_groups
-from lexiseg.training.recipes.lite import FINE_SHARES, LiteTrainConfig, lite_samples
+from lexiseg.training.recipes.lite_data import FINE_SHARES, LiteTrainConfig, lite_samples
 from lexiseg.training.run import Job, OptimConfig, Recipe
 from lexiseg.weights import load_state, read_weights, save_weights
 

@@ -1,30 +1,26 @@
 """SegCLIP: the published run."""
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import ConcatDataset
 
 from lexiseg.data.captions import CaptionDataset, read_captions
+from lexiseg.data.fingerprints import joint
 from lexiseg.encoders import checkpoints as clip_checkpoints
 from lexiseg.encoders.clip import CHANNELS_A_HEAD
 from lexiseg.methods.segclip import SegCLIP, finetuning
-from lexiseg.methods.segclip.reconstruction import (
-    MaskedDecoder,
-    Reconstruction,
-    reset_as_published,
-)
+from lexiseg.methods.segclip.reconstruction import MaskedDecoder, Reconstruction, reset_as_published
 from lexiseg.registry import builder_of
 from lexiseg.superpixels import SuperpixelCache
-from lexiseg.training.captioned import CaptionCrops, SegCLIPObjective
+from lexiseg.training.captioned import CaptionCrops
 from lexiseg.training.optim import parameter_groups
-from lexiseg.training.run import Job, OptimConfig, Recipe, TrainConfig
-from lexiseg.weights import cache_folder, load_state, read_weights, save_weights
+from lexiseg.training.run import Job, OptimConfig, Recipe, TrainConfig, save_whole
+from lexiseg.training.segclip_objective import SegCLIPObjective
+from lexiseg.weights import cache_folder, load_state, read_weights
 
 ARCH = "segclip_vitb16"
 SIZE = 224  # of a crop; a photograph's shorter side, too
@@ -103,14 +99,13 @@ def segclip_vitb16(data: Path, config: SegCLIPTrainConfig) -> Job:
         seed=config.seed,
         published=config.published,
     )
-    parts = [each.fingerprint() for each in captions]
     return Job(
         objective=objective.train(),
         samples=samples,
         groups=optimiser_groups(objective, config),
-        save=partial(_save, model),
+        save=partial(save_whole, model, ARCH),
         epoch=len(joined),
-        fingerprint=hashlib.sha256(repr(parts).encode()).hexdigest(),
+        fingerprint=joint(each.fingerprint() for each in captions),
     )
 
 
@@ -196,11 +191,6 @@ def _published_groups(
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
-
-
-def _save(model: nn.Module, path: Path) -> Path:
-    save_weights(path, model.state_dict(), {"model": ARCH})
-    return path
 
 
 SEGCLIP_VITB16 = Recipe(

@@ -28,6 +28,7 @@ from lexiseg.methods.segclip.objectives import (
 from lexiseg.methods.segclip.reconstruction import MaskedDecoder, Reconstruction, hide
 from lexiseg.registry import builder_of
 from lexiseg.superpixels import SuperpixelCache
+from lexiseg.training.losses import soft_maximum
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.run import Batch, Job, OptimConfig, Recipe, TrainConfig
 from lexiseg.training.sentences import CropConfig, ToldCrop, told_crops
@@ -140,7 +141,8 @@ class LiteRegionsObjective(nn.Module):
                 + both_ways(scale * best, left_out)
             )
             / 2,
-            "maps": config.maps * both_ways(pooled(model.logits(cells, groups, texts)), left_out),
+            "maps": config.maps
+            * both_ways(soft_maximum(model.logits(cells, groups, texts)), left_out),
         }
         if config.superpixels:
             divergence = superpixel_loss(groups.logits, superpixels)
@@ -161,11 +163,6 @@ def not_compared(batch: Sequence[ToldCrop]) -> Bool[Tensor, "B B"]:
     """True where the sentence of another sample (column) fits a sample (row) too."""
     rows = [[mine is not other and mine.fits(other) for other in batch] for mine in batch]
     return torch.tensor(rows)
-
-
-def pooled(maps: Float[Tensor, "B T h w"]) -> Float[Tensor, "B T"]:
-    """A soft maximum of each map."""
-    return maps.flatten(2).logsumexp(dim=2) - torch.tensor(float(maps[0, 0].numel())).log()
 
 
 def both_ways(logits: Float[Tensor, "B B"], left_out: Bool[Tensor, "B B"]) -> Float[Tensor, ""]:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from lexiseg.methods.freeda.offline.building import Job, local_engine
-from lexiseg.methods.freeda.offline.collection import Collector, make_tasks
+from lexiseg.methods.freeda.offline.collection import Collector
 from lexiseg.methods.freeda.offline.diffusion import Diffusion
 from lexiseg.methods.freeda.offline.nouns import Nouns
+from lexiseg.methods.freeda.offline.tasks import make_tasks
 from tests.methods.freeda.offline.tiny_encoders import tiny_pair
 
 

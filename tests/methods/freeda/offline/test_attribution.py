@@ -9,7 +9,6 @@ from lexiseg.methods.freeda.offline.attribution import (
     conditional_half,
     expand,
     latent_pixels,
-    normalise_maps,
     pool_mask,
     word_map,
     word_positions,
@@ -62,9 +61,6 @@ def test_daam_parity_token_maps(case: Case) -> None:
     maps = token_maps(case)
     assert maps.shape[0] == len(case["tokens"]) + 2
     np.testing.assert_allclose(part(case, "global", maps), case["global"], atol=1e-6)
-    normalised = normalise_maps(maps)[:, ::4, ::4]
-    recorded = case["global_normalized_sub"]
-    np.testing.assert_allclose(part(case, "global_normalized_sub", normalised), recorded, atol=1e-5)
 
 
 def test_daam_parity_words(case: Case) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from lexiseg.methods.freeda.bank import PrototypeBank, merge, verify
 from lexiseg.methods.freeda.offline.building import Build, Engine, Job, Packed, local_engine
-from lexiseg.methods.freeda.offline.collection import Outcome, Task, make_tasks
+from lexiseg.methods.freeda.offline.tasks import Outcome, Task, make_tasks
 from tests.methods.freeda.offline import build_worker
 from tests.methods.freeda.offline.tiny_encoders import Colours
 from tests.parity import REPOSITORY

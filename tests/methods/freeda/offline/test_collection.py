@@ -2,15 +2,10 @@ import pytest
 import torch
 
 from lexiseg.methods.freeda.offline.attribution import pool_mask
-from lexiseg.methods.freeda.offline.collection import (
-    CollectionSettings,
-    Collector,
-    Outcome,
-    Task,
-    make_tasks,
-)
+from lexiseg.methods.freeda.offline.collection import CollectionSettings, Collector
 from lexiseg.methods.freeda.offline.diffusion import Diffusion
 from lexiseg.methods.freeda.offline.nouns import Nouns
+from lexiseg.methods.freeda.offline.tasks import Outcome, Task, make_tasks
 from tests.methods.freeda.offline.painted import Painted, collector
 from tests.methods.freeda.offline.tiny_diffusion import tiny_pipeline
 from tests.methods.freeda.offline.tiny_encoders import tiny_pair

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lexiseg.methods.freeda.offline.building import Build, Engine, Job, local_engine
-from lexiseg.methods.freeda.offline.collection import make_tasks
+from lexiseg.methods.freeda.offline.tasks import make_tasks
 from tests.methods.freeda.offline.painted import PaintedRecipe
 from tests.methods.freeda.offline.test_building import content
 from tests.parity import REPOSITORY

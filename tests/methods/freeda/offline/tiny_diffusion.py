@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from lexiseg.encoders.tokenizer import SPECIAL, WORD_END, vocabulary
+from lexiseg.encoders.byte_pairs import SPECIAL, WORD_END, vocabulary
 
 WIDTH = 32
 

@@ -5,6 +5,7 @@ captions ─ collection.py ─┬─ diffusion.py ─ image, attention ─ attri
 pictures with masks, boxes or clicks ─ annotated.py ───────────────────────────────────┤
                                                     encoding.py: features, pooled ─────┴─ bank
 
-building.py makes a bank of many captions and goes on where it was stopped, recipe.py says what to
-load on any machine, distributed.py spreads the captions over them (Ray Data).
+tasks.py is a caption to work at and what it gave; building.py makes a bank of many captions and
+goes on where it was stopped, recipe.py says what to load on any machine, distributed.py spreads the
+captions over them (Ray Data).
 """

@@ -20,7 +20,6 @@ from lexiseg.methods.freeda.regions import PUBLISHED_EPSILON, Pooling, grid_mask
 SKIPPED_FACTOR = 8  # DAAM leaves out maps an eighth of the latent's side: too coarse to localise
 WORD_END = "</w>"  # what CLIP's tokenizer writes behind the last piece of a word
 _EXPANSION_EPSILON = 1e-8  # of DAAM's expansion
-_NORMALISING_EPSILON = 1e-6  # of DAAM's maps that add up to 1
 
 
 def latent_pixels(image_side: int) -> int:
@@ -95,11 +94,6 @@ class AttentionSums:
             total = total.to(maps.device) + maps.sum(dim=0)
             heads += len(maps)
         return total / heads
-
-
-def normalise_maps(maps: Float[Tensor, "L h w"]) -> Float[Tensor, "L h w"]:
-    """Token maps whose words, without start and end, add up to 1 at each pixel."""
-    return maps / (maps[1:-1].sum(dim=0, keepdim=True) + _NORMALISING_EPSILON)
 
 
 def word_positions(

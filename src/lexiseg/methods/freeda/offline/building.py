@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
+from lexiseg.atomic import write_atomically
 from lexiseg.methods.freeda.bank import BankKind, PrototypeBank, merge, write_bank
-from lexiseg.methods.freeda.offline.collection import Collector, Outcome, Task, differences
-from lexiseg.weights import written_whole
+from lexiseg.methods.freeda.offline.collection import Collector
+from lexiseg.methods.freeda.offline.tasks import Outcome, Task
 
 JOB, BUILT = "job.json", "build.json"
 CAPTIONS_A_CHUNK = 2048  # of the bank, that are in memory at a time
@@ -84,8 +85,8 @@ class Job:
         self.parts.mkdir(parents=True, exist_ok=True)
         begun = _read(self.parts / JOB)
         if begun is None:
-            with written_whole(self.parts / JOB) as temporary:
-                temporary.write_text(json.dumps(self.identity, indent=1) + "\n", encoding="utf-8")
+            content = json.dumps(self.identity, indent=1) + "\n"
+            write_atomically(self.parts / JOB, content.encode())
         else:
             self._check(begun, self.parts)
         return None
@@ -169,7 +170,8 @@ class Job:
         return self.parts / f"{task.index // 1000:06d}" / name
 
     def _check(self, theirs: Mapping[str, Any], where: Path) -> None:
-        other = differences(theirs, self.identity)
+        names = {*theirs, *self.identity}
+        other = sorted(name for name in names if theirs.get(name) != self.identity.get(name))
         if other:
             raise ValueError(
                 f"{where} belongs to another job: {', '.join(other)} differ; choose another name "
@@ -192,8 +194,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(data)
+    write_atomically(path, data)
 
 
 def local_engine(collector: Collector) -> Engine:

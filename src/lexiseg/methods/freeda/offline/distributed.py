@@ -11,8 +11,8 @@ from typing import Any
 from lexiseg._extras import need
 from lexiseg.methods.freeda.bank import BankKind
 from lexiseg.methods.freeda.offline.building import Engine, Packed
-from lexiseg.methods.freeda.offline.collection import Task
 from lexiseg.methods.freeda.offline.recipe import Recipe
+from lexiseg.methods.freeda.offline.tasks import Task
 
 CAPTIONS_A_BLOCK = 8  # what a worker gives back at a time
 _PURPOSE = "spreading captions over machines"

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from lexiseg.encoders import clip as clip_models
 from lexiseg.encoders import dinov2 as dino_models
+from lexiseg.encoders.byte_pairs import encode, vocabulary
 from lexiseg.encoders.checkpoints import infer_config
 from lexiseg.encoders.clip import CLIP
 from lexiseg.encoders.dinov2 import IMAGENET_MEAN, IMAGENET_STD, DINOv2
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
-from lexiseg.encoders.tokenizer import encode, tokenize, vocabulary
+from lexiseg.encoders.tokenizer import tokenize
 from lexiseg.encoders.wordpiece import bert_wordpiece, split_words
 from lexiseg.images import Preprocess
 from lexiseg.methods.freeda.bank import BankKind

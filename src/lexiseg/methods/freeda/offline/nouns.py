@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from lexiseg.prompts import check_name, list_names, standard_list
+from lexiseg.prompts import check_name, standard_list
+from lexiseg.vocabularies import list_names
 
 PEOPLE = (
     *("man", "woman", "boy", "girl", "child", "baby", "kid", "lady", "guy", "toddler"),
