@@ -34,7 +34,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
         register_model(build)
 
 
-def load(model: Any, state: Any, rename: Any) -> None:
+def load(model: Any, state: Any, rename: Any, *, take: bool) -> None:
     assert rename is dict
     model.state = state
 

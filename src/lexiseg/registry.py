@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
@@ -56,11 +57,11 @@ def create_model(
     if weights is not None:
         if tag:
             raise ValueError(f"model {name!r} names its weights, and others came; give {arch!r}")
-        return _loaded(build(), weights)
+        return _loaded(build, weights)
     bundled = _bundled(records)
     if not tag and not bundled:
         return build()
-    return _loaded(build(), records[name if tag else bundled[0]])
+    return _loaded(build, records[name if tag else bundled[0]])
 
 
 def pretrained_name(name: str) -> str:
@@ -162,12 +163,16 @@ def _bundled(records: Mapping[str, Any]) -> list[str]:
     return [name for name, record in records.items() if record.asset is not None]
 
 
-def _loaded(model: Any, source: Any) -> Any:
-    from lexiseg.weights import load_state, parts_of, read_weights  # torch, not needed for names
+def _loaded(build: Callable[..., Any], source: Any) -> Any:
+    from lexiseg import weights  # torch, which names do not need
 
-    parts = parts_of(source)
+    parts = weights.parts_of(source)
+    is_whole = parts is None or isinstance(source, weights.Weights)  # a record is a whole model
+    with weights.Uninitialised() if is_whole else nullcontext():
+        model = build()
     if parts is None:
-        load_state(model, read_weights(source), model.from_published)
+        state, is_file = weights.read_weights(source), not isinstance(source, Mapping)
+        weights.load_state(model, state, model.from_published, take=is_file)
         return model
     wrong = sorted(parts.keys() - set(model.parts))
     if wrong:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lexiseg.registry import create_model
+from lexiseg import weights
+from lexiseg.registry import create_model, registered, weights_of
 from lexiseg.segmenter import Segmenter
 
 ASSETS = Path(str(files("lexiseg") / "assets"))
@@ -30,6 +31,26 @@ def test_files_stay_small():
     assert (ASSETS / "segclip" / "segclip_lite.safetensors").stat().st_size <= 6e6
     bank = ASSETS / "freeda" / "scenes_bank"
     assert sum(file.stat().st_size for file in bank.iterdir()) <= 4e6
+
+
+@pytest.mark.parametrize(
+    "name",
+    [arch for arch in registered() if any(each.asset for each in weights_of(arch).values())],
+)
+def test_every_value_comes_from_a_file(name, monkeypatch):
+    """Models with weights are built without values: what a file leaves out would be chance."""
+
+    class Poisoned(weights.Uninitialised):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            result = super().__torch_function__(func, types, args, kwargs)
+            if getattr(func, "__module__", None) == "torch.nn.init":
+                result.data.fill_(torch.nan)
+            return result
+
+    monkeypatch.setattr(weights, "Uninitialised", Poisoned)
+    model = create_model(name)
+    for key, value in [*model.named_parameters(), *model.named_buffers()]:
+        assert not value.isnan().any(), key
 
 
 @pytest.mark.parametrize("name", ["catseg_lite", "escnet_lite", "maskclip_lite"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lexiseg.weights import load_state, rename_keys
+from lexiseg.weights import Uninitialised, load_state, rename_keys
 
 
 def test_loading_is_strict_and_all_or_nothing():
@@ -40,6 +40,36 @@ def test_loading_renames_first():
     state = {f"module.{key}": value + 1 for key, value in module.state_dict().items()}
     load_state(module, state, lambda s: {k.removeprefix("module."): v for k, v in s.items()})
     assert torch.equal(module.weight, state["module.weight"])
+
+
+def test_tensors_that_are_taken_are_not_copied():
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.BatchNorm1d(3))
+    state = {key: torch.rand(value.shape) for key, value in module.state_dict().items()}
+    row = torch.rand(4, 3)
+    state["0.bias"], state["1.bias"] = row[0], row[1]  # parts of a larger one
+    state["1.weight"] = state["0.weight"].T  # the memory of another
+    state["2.bias"] = state["2.bias"].double()
+    load_state(module, state, take=True)
+    loaded = module.state_dict()
+    assert all(torch.equal(loaded[key], state[key].to(loaded[key])) for key in state)
+    assert loaded["0.weight"].data_ptr() == state["0.weight"].data_ptr()
+    assert loaded["2.bias"].dtype == torch.float32
+    assert loaded["2.num_batches_tracked"].dtype == torch.int64
+    assert len({value.untyped_storage().data_ptr() for value in loaded.values()}) == len(loaded)
+    assert all(value.is_contiguous() for value in loaded.values())
+    assert all(value.untyped_storage().nbytes() == value.nbytes for value in loaded.values())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_modules_may_be_built_without_values():
+    value = torch.full((2, 2), 7.0)
+    with Uninitialised():
+        assert nn.init.normal_(value) is value
+        assert nn.init.kaiming_uniform_(tensor=value) is value
+        assert nn.Linear(2, 3).weight.shape == (3, 2)
+        assert torch.full((1,), 3.0) == 3
+    assert (value == 7).all()
+    assert (nn.init.constant_(value, 1) == 1).all()
 
 
 def test_names_change_both_ways():

@@ -87,6 +87,7 @@ def _encoder_of(metadata: Mapping[str, str]) -> dict[str, Tensor]:
         checksums.append(state_sha256(state))
         if expected in (None, checksums[-1]):
             return state
+        del state  # before the next one is read
     raise ValueError(
         f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
         f"{expected}, but what is bundled has {' and '.join(checksums)}; train the head again on "

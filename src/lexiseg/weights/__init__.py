@@ -20,6 +20,7 @@ from lexiseg.weights.files import read_weights as read_weights
 from lexiseg.weights.files import save_weights as save_weights
 from lexiseg.weights.files import state_sha256 as state_sha256
 from lexiseg.weights.keys import KeyFate as KeyFate
+from lexiseg.weights.keys import Uninitialised as Uninitialised
 from lexiseg.weights.keys import load_state as load_state
 from lexiseg.weights.keys import rename_keys as rename_keys
 from lexiseg.weights.keys import trace_keys as trace_keys

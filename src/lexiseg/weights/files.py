@@ -142,7 +142,7 @@ def dequantise(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     result = {key: value for key, value in state.items() if key not in scales}
     for key in packed:
         rows = state[f"{key}_scale"].float()
-        result[key] = state[key].float() * rows.reshape(-1, *[1] * (state[key].dim() - 1))
+        result[key] = state[key].float().mul_(rows.reshape(-1, *[1] * (state[key].dim() - 1)))
     return result
 
 

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 SHOWN_KEYS = 10
 
@@ -89,12 +91,36 @@ def trace_keys(
     return places
 
 
+class Uninitialised(TorchFunctionMode):
+    """Modules that are built inside get memory for their weights, but no random values.
+
+    For a module that all its weights are loaded into: what is not written takes no memory.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """As ``func``, unless it draws values (those of ``torch.nn.init`` ask their mode first)."""
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def load_state(
     module: nn.Module,
     state: Mapping[str, Tensor],
     rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None,
+    *,
+    take: bool = False,
 ) -> None:
     """Load every tensor into its place; nothing is loaded unless all fits.
+
+    Args:
+        module: gets the tensors.
+        state: tensors by name.
+        rename: from the state's names to the module's.
+        take: tensors that fit as they are become the module's own instead of being copied. For a
+            state that nobody else holds, and a module that no optimiser knows yet.
 
     Raises:
         ValueError: keys are missing, unexpected, of another shape, or whole numbers in the place of
@@ -119,7 +145,23 @@ def load_state(
     }
     if any(problems.values()):
         raise ValueError(_report(type(module).__name__, problems))
-    module.load_state_dict(renamed, strict=True)
+    if take:
+        renamed = _as_own(renamed, own)
+    module.load_state_dict(renamed, strict=True, assign=take)
+
+
+def _as_own(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a state as a module may keep them: each alone in its memory, all of it."""
+    taken: set[int] = set()
+    result = {}
+    for key, value in state.items():
+        memory = value.untyped_storage()
+        alone = memory.nbytes() == value.nbytes and memory.data_ptr() not in taken
+        if not (alone and value.is_contiguous()):
+            value = value.clone(memory_format=torch.contiguous_format)
+        taken.add(value.untyped_storage().data_ptr())
+        result[key] = value.to(own[key])  # the type and device that it was built with
+    return result
 
 
 def _report(name: str, problems: Mapping[str, Sequence[str]]) -> str:
