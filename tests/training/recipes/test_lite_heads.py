@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from lexiseg.encoders.lite import Lite
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack
@@ -68,3 +69,21 @@ def test_the_last_layer_is_stored_by_its_part(
 def test_a_part_above_the_whole_is_refused() -> None:
     with pytest.raises(ValueError, match="part 1.5 came"):
         replace(lite_heads.CATSEG_LITE.config, part=1.5)
+
+
+def test_variants_of_esc_net_are_trained_as_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite_heads, "lite_samples", lambda data, config, **_: Halves())
+    plain = replace(lite_heads.ESCNET_LITE.config, steps=1, batch_size=2)
+    changes = {"blocks": 3, "class_fusion": "none", "prompts": False, "boundary_refinement": True}
+    for config in (plain, replace(plain, **changes)):
+        job = lite_heads.escnet_lite(tmp_path, config)
+        rounds = job.objective.model.rounds
+        assert len(rounds.blocks) == config.blocks
+        assert rounds.texts_apart == (config.class_fusion == "none")
+        assert (rounds.boundary is not None) == config.boundary_refinement
+        prompts = rounds.blocks[0].generate(torch.rand(1, 2, 8, 8))
+        assert bool(prompts.valid.any()) == config.prompts
+    with pytest.raises(ValueError, match="unknown class_fusion 'sum'"):
+        lite_heads.escnet_lite(tmp_path, replace(plain, class_fusion="sum"))

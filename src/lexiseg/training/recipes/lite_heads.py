@@ -1,8 +1,9 @@
 """The runs that made the heads bundled on the ``lite`` encoder, all by one protocol."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -40,6 +41,33 @@ class HeadTrainConfig(LiteTrainConfig):
             raise ValueError(f"part {self.part} came; it must be above 0 and at most 1")
 
 
+@dataclass(frozen=True)
+class ESCNetTrainConfig(HeadTrainConfig):
+    """A run of ESC-Net's head; other values than the defaults are for its ablation.
+
+    Attributes:
+        blocks: ESC-blocks.
+        class_fusion: see :class:`~lexiseg.methods.escnet.model.ESCNetConfig`.
+        prompts: False trains with no pseudo prompt ever valid.
+        boundary_refinement: see :class:`~lexiseg.methods.escnet.model.ESCNetConfig`.
+    """
+
+    blocks: int = 2
+    class_fusion: str = "mean"
+    prompts: bool = True
+    boundary_refinement: bool = False
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What ``escnet_lite`` is built with."""
+        return {
+            "blocks": self.blocks,
+            "class_fusion": self.class_fusion,
+            "boundary_refinement": self.boundary_refinement,
+            **({} if self.prompts else {"ratio": math.inf}),
+        }
+
+
 def catseg_lite(data: Path, config: HeadTrainConfig) -> Job:
     """CAT-Seg's head on the bundled encoder.
 
@@ -48,18 +76,21 @@ def catseg_lite(data: Path, config: HeadTrainConfig) -> Job:
     return head_on_lite("catseg_lite", data, config)
 
 
-def escnet_lite(data: Path, config: HeadTrainConfig) -> Job:
+def escnet_lite(data: Path, config: ESCNetTrainConfig) -> Job:
     """ESC-Net's head on the bundled encoder.
 
     ``lexiseg train escnet_lite --data ../shared/data --out runs/escnet_lite``
+
+    Ablations: ``--set blocks=4``, ``--set class_fusion=none``, ``--set prompts=false``,
+    ``--set boundary_refinement=true`` (``benchmarks/escnet_ablation.py`` scores them).
     """
-    return head_on_lite("escnet_lite", data, config)
+    return head_on_lite("escnet_lite", data, config, **config.changes)
 
 
-def head_on_lite(name: str, data: Path, config: HeadTrainConfig) -> Job:
-    """Training of all of a model but its encoder."""
+def head_on_lite(name: str, data: Path, config: HeadTrainConfig, **changes: Any) -> Job:
+    """Training of all of a model, built with ``changes``, but its encoder."""
     torch.manual_seed(config.seed)
-    model = builder_of(name)()
+    model = builder_of(name)(**changes)
     encoder = cast(Lite, model.encoder)
     load_state(encoder, read_weights(config.encoder or LITE_WEIGHTS))
     encoder.requires_grad_(False)
@@ -99,9 +130,9 @@ CATSEG_LITE = Recipe(
     ),
     build=catseg_lite,
 )
-ESCNET_LITE = replace(
-    CATSEG_LITE,
+ESCNET_LITE = Recipe(
     name="escnet_lite",
     summary="ESC-Net's head on the bundled encoder",
+    config=ESCNetTrainConfig(**vars(CATSEG_LITE.config)),
     build=escnet_lite,
 )
