@@ -21,7 +21,7 @@ from lexiseg.onnx.preset import fast_segmenter
 def main(root: str, name: str = "catseg_lite") -> None:
     """Print a row for each split, and the median ratio of the seconds of a photograph."""
     segmenter = lexiseg.Segmenter.from_pretrained(name, device="cpu")
-    fast = fast_segmenter(segmenter.model, name)
+    fast = fast_segmenter(name, lambda: segmenter.model)
     ratios: list[float] = []
     print(f"| val split | `{name}` | `fast:{name}` | pixels with the same label |")
     print("| --- | --- | --- | --- |")

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 import lexiseg.methods
 from lexiseg import registry
+from lexiseg.cache import CACHE_VARIABLE
 from lexiseg.images import Preprocess
 from lexiseg.methods.base import Activation, Protocol, SegmentationModel, Texts, Tiling
-from lexiseg.weights import CACHE_VARIABLE, Weights, save_weights
+from lexiseg.weights import Weights, save_weights
 
 settings.register_profile("same every time", derandomize=True, deadline=None)
 settings.load_profile("same every time")

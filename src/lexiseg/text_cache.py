@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
+from lexiseg.cache import cache_folder
 from lexiseg.methods.base import SegmentationModel, Texts
 from lexiseg.weights import (
     UnsafeCheckpointError,
-    cache_folder,
     read_checkpoint,
     save_weights,
     state_sha256,

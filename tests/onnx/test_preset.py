@@ -1,19 +1,21 @@
 """``fast:MODEL``: exported once, and again when the weights change."""
 
+import importlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from lexiseg.apps import terminal
 from lexiseg.apps.cli import app
 from lexiseg.methods.base import SegmentationModel
-from lexiseg.onnx import OnnxSegmenter, preset
+from lexiseg.onnx import OnnxSegmenter
 from lexiseg.onnx.preset import fast_folder, fast_segmenter
+from tests.test_import import loaded_after
 
+EXPORT = importlib.import_module("lexiseg.onnx.export")
 PHOTO = str(Path(__file__).parents[2] / "examples" / "photos" / "coffee.jpg")
 
 
@@ -28,24 +30,33 @@ def exports(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         names.append(name)
         shutil.copytree(exported, folder)
 
-    monkeypatch.setattr(preset, "export", write)
+    monkeypatch.setattr(EXPORT, "export", write)
     return names
 
 
 def test_it_is_exported_once_for_these_weights(
-    model: SegmentationModel, exports: list[str]
+    model: SegmentationModel, exports: list[str], tmp_path: Path
 ) -> None:
-    first, second = (fast_segmenter(model, "runs/tiny=a b.pth") for _ in range(2))
-    assert exports == ["runs/tiny=a b.pth"]
-    assert first.folder == second.folder == fast_folder(model, "runs/tiny=a b.pth")
-    assert first.folder.name.startswith("tiny_a_b.pth-")
-    before = fast_folder(model, "tiny")
-    parameter = next(model.parameters())
-    with torch.no_grad():
-        parameter.add_(1)
-    assert fast_folder(model, "tiny") != before
-    with torch.no_grad():
-        parameter.sub_(1)
+    file = tmp_path / "a b.pth"
+    file.write_bytes(b"weights")
+    name = f"tiny={file}"
+    first = fast_segmenter(name, lambda: model)
+    second = fast_segmenter(name, lambda: pytest.fail("asked for the model again"))
+    assert exports == [name]
+    assert first.folder == second.folder == fast_folder(name)
+    assert first.folder.name.startswith("a_b.pth-")
+    file.write_bytes(b"others!")
+    assert fast_folder(name) != first.folder
+    assert fast_folder("tiny") != fast_folder("small")
+
+
+def test_what_is_there_needs_no_torch(exports: list[str], model: SegmentationModel) -> None:
+    fast_segmenter("tiny", lambda: model)
+    out = fast_folder("tiny").parent / "out"
+    words = ["segment", PHOTO, "--labels", "red, green", "--model", "fast:tiny", "--out", str(out)]
+    code = f"from lexiseg.apps.cli import app\napp({words!r}, standalone_mode=False)"
+    assert "torch" not in loaded_after(code)
+    assert len(list(out.iterdir())) == 3
 
 
 def test_half_an_export_is_not_taken_for_one(
@@ -57,24 +68,24 @@ def test_half_an_export_is_not_taken_for_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(preset, "export", die)
+        broken.setattr(EXPORT, "export", die)
         with pytest.raises(KeyboardInterrupt):
-            fast_segmenter(model, "tiny")
-    assert not list(fast_folder(model, "tiny").parent.iterdir())
-    assert isinstance(fast_segmenter(model, "tiny"), OnnxSegmenter)
+            fast_segmenter("tiny", lambda: model)
+    assert not list(fast_folder("tiny").parent.iterdir())
+    assert isinstance(fast_segmenter("tiny", lambda: model), OnnxSegmenter)
 
 
 def test_one_that_another_process_wrote_meanwhile_is_taken(
     model: SegmentationModel, exports: list[str], exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = preset.export
+    write = EXPORT.export
 
     def overtaken(model: SegmentationModel, folder: Path, **about: object) -> None:
         write(model, folder, **about)
-        shutil.copytree(exported, fast_folder(model, "tiny"))
+        shutil.copytree(exported, fast_folder("tiny"))
 
-    monkeypatch.setattr(preset, "export", overtaken)
-    assert fast_segmenter(model, "tiny").folder == fast_folder(model, "tiny")
+    monkeypatch.setattr(EXPORT, "export", overtaken)
+    assert fast_segmenter("tiny", lambda: model).folder == fast_folder("tiny")
 
 
 def test_commands_take_it(

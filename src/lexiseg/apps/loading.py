@@ -76,9 +76,8 @@ def _load_fast(model: str, protocol: str) -> Any:
     def tell(folder: Path) -> None:
         note(f"{FAST}{model} is exported once, in about a minute, to {folder}")
 
-    whole = load_segmenter(model).model.cpu()
     try:
-        return fast_segmenter(whole, model, on_export=tell)
+        return fast_segmenter(model, lambda: load_segmenter(model).model.cpu(), on_export=tell)
     except ValueError as error:
         misuse(str(error))
     except (ImportError, OSError, ArithmeticError) as error:

@@ -11,11 +11,11 @@ import numpy as np
 
 from lexiseg import outputs
 from lexiseg.atomic import write_atomically
-from lexiseg.images import ImageError, read_image
 from lexiseg.jobs.contest import AnySegmenter
 from lexiseg.jobs.large import segment_photo, tile_side
 from lexiseg.jobs.manifest import Manifest
 from lexiseg.jobs.photos import Task
+from lexiseg.pictures.reading import ImageError, read_picture
 from lexiseg.prompts import Background, LabelSet
 from lexiseg.result import Segmentation
 
@@ -71,7 +71,7 @@ class Work:
         """
         if tile_side(task.photo.path, self.tile) is not None:
             return task.photo.path
-        return read_image(task.photo.path, max_pixels=self.segmenter.max_pixels)
+        return read_picture(task.photo.path, max_pixels=self.segmenter.max_pixels)
 
     def segment(self, task: Task, picture: Any) -> Segmentation:
         """One photo's result."""

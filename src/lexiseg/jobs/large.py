@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from lexiseg.images import MAX_PIXELS
 from lexiseg.jobs.contest import AnySegmenter, Contest
+from lexiseg.pictures.reading import MAX_PIXELS
 from lexiseg.pictures.strips import Strips, open_strips, picture_size
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
 from lexiseg.result import Segmentation, none_index

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lexiseg import plot
-from lexiseg.images import ImageError
 from lexiseg.jobs.contest import AnySegmenter, Contest
 from lexiseg.jobs.frames import VideoFacts as VideoFacts
 from lexiseg.jobs.frames import VideoReader as VideoReader
 from lexiseg.jobs.frames import VideoWriter as VideoWriter
 from lexiseg.palette import as_colour, colours
+from lexiseg.pictures.reading import ImageError
 from lexiseg.prompts import Background, BackgroundLike, LabelSet, LabelsLike
 from lexiseg.result import Segmentation
 

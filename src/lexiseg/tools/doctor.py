@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from lexiseg import registry
+from lexiseg.cache import cache_folder
 from lexiseg.weights import (
     UnsafeCheckpointError,
     Weights,
-    cache_folder,
     cached_path,
     fetch,
     read_metadata,

@@ -24,8 +24,6 @@ from lexiseg.weights.keys import Uninitialised as Uninitialised
 from lexiseg.weights.keys import load_state as load_state
 from lexiseg.weights.keys import rename_keys as rename_keys
 from lexiseg.weights.keys import trace_keys as trace_keys
-from lexiseg.weights.records import CACHE_VARIABLE as CACHE_VARIABLE
 from lexiseg.weights.records import Weights as Weights
-from lexiseg.weights.records import cache_folder as cache_folder
 from lexiseg.weights.records import cached_path as cached_path
 from lexiseg.weights.records import fetch as fetch

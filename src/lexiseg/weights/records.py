@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import logging
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -12,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from lexiseg.atomic import written_whole
+from lexiseg.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "LEXISEG_CACHE"
 TIMEOUT_SECONDS = 30
 
 
@@ -78,11 +77,6 @@ def cached_path(url: str, sha256: str | None, *, cache: str | Path | None = None
     """Where a download is kept, whether it is there or not."""
     tag = sha256 or hashlib.sha256(url.encode()).hexdigest()
     return (Path(cache) if cache else cache_folder()) / tag[:16] / url.rsplit("/", 1)[-1]
-
-
-def cache_folder() -> Path:
-    """Where downloads and what is costly to compute are kept; LEXISEG_CACHE names another place."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "lexiseg")
 
 
 def _download(url: str, sha256: str | None, temporary: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lexiseg.cache import cache_folder
 from lexiseg.data.mixture import Mixture, MixtureConfig, Teacher, weak_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import (
@@ -33,7 +34,7 @@ from lexiseg.training.recipes.lite_data import (
 )
 from lexiseg.training.run import Job, OptimConfig, Recipe, Stage
 from lexiseg.training.teachers import TeacherLabels
-from lexiseg.weights import cache_folder, load_state, save_weights
+from lexiseg.weights import load_state, save_weights
 
 WEAK = "lite_weak"
 STARTS = {"lite": LITE_WEIGHTS, WEAK: LITE_WEAK_WEIGHTS}  # what is bundled, by name

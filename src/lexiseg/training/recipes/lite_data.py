@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lexiseg.cache import cache_folder
 from lexiseg.data.mixture import Mixture, MixtureConfig, bundled_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS
 from lexiseg.training.run import TrainConfig, check_choice
 from lexiseg.training.teachers import DeepLabTeacher, ImageNetTeacher, TeacherLabels
-from lexiseg.weights import cache_folder
 
 # The second stage: more of the photographs that are hard, fewer of those that are learned.
 TAUGHT_SHARES = {

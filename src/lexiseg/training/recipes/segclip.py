@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import ConcatDataset
 
+from lexiseg.cache import cache_folder
 from lexiseg.data.captions import CaptionDataset, read_captions
 from lexiseg.data.fingerprints import joint
 from lexiseg.encoders import checkpoints as clip_checkpoints
@@ -20,7 +21,7 @@ from lexiseg.training.captioned import CaptionCrops
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.run import Job, OptimConfig, Recipe, TrainConfig, save_whole
 from lexiseg.training.segclip_objective import SegCLIPObjective
-from lexiseg.weights import cache_folder, load_state, read_weights
+from lexiseg.weights import load_state, read_weights
 
 ARCH = "segclip_vitb16"
 SIZE = 224  # of a crop; a photograph's shorter side, too

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lexiseg.cache import cache_folder
 from lexiseg.encoders.lite_checkpoints import (
     BUNDLED,
     head_metadata,
@@ -32,7 +33,7 @@ from lexiseg.training.losses import soft_maximum
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.run import Batch, Job, OptimConfig, Recipe, TrainConfig
 from lexiseg.training.sentences import CropConfig, ToldCrop, told_crops
-from lexiseg.weights import cache_folder, load_state, save_weights, state_sha256
+from lexiseg.weights import load_state, save_weights, state_sha256
 
 ARCH = "segclip_lite"
 PATCH = 8  # of the encoder, in pixels
