@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from lexiseg.encoders.lite import Lite
-from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack
+from lexiseg.encoders.lite_checkpoints import (
+    LITE_WEAK_WEIGHTS,
+    LITE_WEIGHTS,
+    head_metadata,
+    pack,
+    read_encoder,
+)
 from lexiseg.registry import create_model
 from lexiseg.training.loop import fit
 from lexiseg.training.recipes import lite_heads
@@ -49,6 +55,19 @@ def test_a_head_on_another_encoder_is_stored_with_it(
     weights = fit(lite_heads.catseg_lite(tmp_path, config), config, tmp_path / "run")
     model = create_model("catseg_lite", weights=weights)
     assert model.encoder.logit_scale == encoder.logit_scale.half()
+
+
+def test_a_head_on_the_twin_is_stored_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite_heads, "lite_samples", lambda data, config, **_: Halves())
+    config = replace(lite_heads.CATSEG_LITE.config, steps=1, batch_size=2, encoder="lite_weak")
+    weights = fit(lite_heads.catseg_lite(tmp_path, config), config, tmp_path / "run")
+    assert not any(name.startswith("encoder.") for name in read_weights(weights))
+    own = create_model("catseg_lite", weights=weights).encoder.state_dict()
+    twin = read_encoder(LITE_WEAK_WEIGHTS)
+    assert all(own[key].equal(value) for key, value in twin.items())
+    assert any(not own[key].equal(value) for key, value in bundled().state_dict().items())
 
 
 def test_the_last_layer_is_stored_by_its_part(

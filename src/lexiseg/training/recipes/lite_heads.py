@@ -8,13 +8,14 @@ from typing import Any, cast
 import torch
 
 from lexiseg.encoders.lite import Lite
-from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, head_metadata, pack_head, pack_model
+from lexiseg.encoders.lite_checkpoints import head_metadata, pack_head, pack_model, read_encoder
 from lexiseg.registry import builder_of
 from lexiseg.training.head_objective import FewNames, HeadObjective
 from lexiseg.training.optim import parameter_groups
+from lexiseg.training.recipes.lite import STARTS
 from lexiseg.training.recipes.lite_data import FINE_SHARES, LiteTrainConfig, lite_samples
 from lexiseg.training.run import Job, OptimConfig, Recipe
-from lexiseg.weights import load_state, read_weights, save_weights
+from lexiseg.weights import load_state, save_weights
 
 LAST_LAYER = "decoder.head."
 
@@ -24,8 +25,8 @@ class HeadTrainConfig(LiteTrainConfig):
     """A run of a head on an encoder that stays as it is.
 
     Attributes:
-        encoder: file of the encoder's weights; "" for the bundled one. On another, the encoder is
-            stored with the head.
+        encoder: "" for the bundled one, "lite_weak" for its twin that never saw a mask, or a file
+            of weights, which are then stored with the head.
         part: by which the head's last layer is multiplied where it is stored. The head adds to the
             raw cost, with which training began; half of what it learned lies between both, as
             weights do that are averaged with those before a training (WiSE-FT: Wortsman et al.,
@@ -92,7 +93,8 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig, **changes: Any)
     torch.manual_seed(config.seed)
     model = builder_of(name)(**changes)
     encoder = cast(Lite, model.encoder)
-    load_state(encoder, read_weights(config.encoder or LITE_WEIGHTS))
+    bundled = STARTS.get(config.encoder or "lite")
+    load_state(encoder, read_encoder(bundled or config.encoder))
     encoder.requires_grad_(False)
     samples = lite_samples(data, config, crop=256, longest=(320, 768), shares=FINE_SHARES)
     objective = HeadObjective(
@@ -103,7 +105,7 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig, **changes: Any)
     encoder.eval()
 
     def save(path: Path) -> Path:
-        if config.encoder:
+        if bundled is None:
             state, about = pack_model(model, encoder), {"model": name}
         else:
             state, about = pack_head(model), head_metadata(name, encoder)
