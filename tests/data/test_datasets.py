@@ -9,7 +9,7 @@ from PIL import Image
 
 from lexiseg.data.datasets import check_dataset, find_name, open_dataset
 from tests.data.test_catalog import make_tree
-from tests.data.test_referring import ROWS, write_refer
+from tests.data.test_refer_files import ROWS, write_refer
 
 
 def coco(path, image="a.png"):
