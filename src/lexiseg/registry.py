@@ -81,8 +81,8 @@ def pretrained_name(name: str) -> str:
     if choice:
         raise ValueError(f"model {name!r} has several sets of weights: {', '.join(choice)}")
     raise ValueError(
-        f"model {name!r} has no weights to load; give yours: "
-        f"Segmenter(create_model({name!r}, weights=PATH))"
+        f"model {name!r} has no weights to load; give yours: {name}=FILE on the command line, "
+        f"Segmenter(create_model({name!r}, weights=PATH)) in Python"
     )
 
 
