@@ -167,7 +167,7 @@ def _loaded(build: Callable[..., Any], source: Any) -> Any:
     from lexiseg import weights  # torch, which names do not need
 
     parts = weights.parts_of(source)
-    is_whole = parts is None or isinstance(source, weights.Weights)  # a record is a whole model
+    is_whole = isinstance(source, weights.Weights)  # a file may be what a model only begins with
     with weights.Uninitialised() if is_whole else nullcontext():
         model = build()
     if parts is None:
