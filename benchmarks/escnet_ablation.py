@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 DEEPEST = "4 blocks"
 ENCODER = "lite_weak"
-DEPTHS = (0.001, 0.005, 0.02)
+DEPTHS = (0.1, 0.5)
 TIMED = 12
 
 
