@@ -10,7 +10,6 @@ of that of all blocks, both timed in turns.
 """
 
 import json
-import math
 import re
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from lexiseg.data.semantic import read_semantic_folder
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.registry import builder_of
 from lexiseg.segmenter import Segmenter
+from lexiseg.training.recipes.lite_heads import ESCNetTrainConfig
 from lexiseg.weights import load_state, read_weights
 
 CATSEG = "CAT-Seg's head"
@@ -74,9 +74,7 @@ def segmenter(
     arch: str, file: Path, changes: dict[str, Any], depth: float | None = None
 ) -> Segmenter:
     """The variant with its weights."""
-    asked = dict(changes)
-    if not asked.pop("prompts", True):
-        asked["ratio"] = math.inf
+    asked = {} if arch == "catseg_lite" else ESCNetTrainConfig(steps=1, **changes).changes
     model = builder_of(arch)(**asked)
     if depth is not None:
         model.adaptive_depth = depth
