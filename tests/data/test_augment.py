@@ -11,6 +11,9 @@ JOINT = {
     "varied_crop": lambda image, maps, generator: augment.varied_crop(
         image, maps, size=48, longest=(40, 90), stretch=1.2, jitter=0.0, generator=generator
     ),
+    "varied_whole": lambda image, maps, generator: augment.varied_whole(
+        image, maps, multiple=8, longest=(40, 90), stretch=1.2, jitter=0.0, generator=generator
+    ),
     "catseg_crop": lambda image, maps, generator: augment.catseg_crop(
         image, maps, size=48, longest=70, generator=generator
     ),
@@ -50,6 +53,28 @@ def test_a_crop_keeps_pixels_and_labels_together(longest, seed):
     assert (image[labels == 1, 0] > 90).all()
     assert (image[labels == 0, 0] < 110).all()
     assert (image[labels == 255] == 128).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_whole_picture_keeps_all_of_it(seed):
+    image, labels = two_halves()
+    image, (labels,) = augment.random_resize(
+        image,
+        (labels,),
+        multiple=16,
+        longest=(40, 120),
+        stretch=1.0,
+        generator=np.random.default_rng(seed),
+    )
+    height, width = labels.shape
+    assert image.shape == (height, width, 3)
+    assert height % 16 == width % 16 == 0
+    assert 32 <= width <= 128
+    assert abs(height / width - 40 / 60) < 0.3  # each side is rounded by 8 pixels at most
+    assert (labels[:, : width // 2] == 0).all()
+    assert (labels[:, width // 2 :] == 1).all()
+    assert (image[labels == 1, 0] > 90).all()
+    assert (image[labels == 0, 0] < 110).all()
 
 
 @pytest.mark.parametrize("name", JOINT)

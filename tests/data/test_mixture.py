@@ -84,6 +84,17 @@ def test_every_kind_of_sample_is_drawn_with_its_names(mixture):
     assert mixture.names == ["blue", "frog", "green", "leaf", "red"]
 
 
+def test_whole_pictures_have_sides_that_the_model_takes(mixture):
+    mixture.preprocess = replace(PREPROCESS, multiple=16)
+    mixture.config = replace(mixture.config, crop=None, longest=(48, 96), stretch=1.0)
+    samples = [mixture[index] for index in range(40)]
+    sizes = {tuple(sample.image.shape[1:]) for sample in samples}
+    assert all(s.label_map.shape == s.image.shape[1:] for s in samples)
+    assert all(side % 16 == 0 for size in sizes for side in size)
+    assert {max(size) for size in sizes} == {48, 64, 80, 96}
+    assert any(s.image_label is not None for s in samples)
+
+
 def test_a_mixture_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one data set"):
         Mixture([], preprocess=PREPROCESS, config=MixtureConfig(), length=1, seed=0)

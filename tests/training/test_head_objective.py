@@ -59,7 +59,8 @@ def test_a_head_is_scored_against_hard_names():
     names = tuple(f"n{i}" for i in range(40))
     objective = HeadObjective(Linear(), rainbow, names, at_most=6, hard=4)
     one = sample(label_map(1), names)
-    chosen = objective._chosen(Batch([one]))[0]
+    larger = sample(label_map(2, size=48), names)  # pictures may differ in size
+    chosen = objective._chosen(Batch([one, larger]))[0]
     cost = torch.einsum(
         "dn,td->tn",
         torch.nn.functional.normalize(torch.cat([one.image, one.image[:2]]).flatten(1), dim=0),

@@ -13,19 +13,21 @@ from lexiseg.training.run import Batch
 from tests.training.pictures import NAMES, Linear, label_map, rainbow, sample
 
 
+@pytest.mark.parametrize("sizes", [(64, 64), (64, 96)])
 @pytest.mark.parametrize("kind", ["head", "encoder"])
-def test_the_loss_of_a_batch_is_the_mean_of_its_parts(kind):
+def test_the_loss_of_a_batch_is_the_mean_of_its_parts(kind, sizes):
     torch.manual_seed(0)
+    small, large = sizes
     if kind == "head":
         objective = HeadObjective(Linear(), rainbow, NAMES)
     else:  # eval: batch norms must not mix the samples
         encoder = Lite(text=MiniLM(MiniLMConfig(layers=1)))
         objective = LiteObjective(encoder, NAMES, (["dog", "sky"], torch.randn(2, 8))).eval()
     samples = [
-        sample(label_map(1, 2, size=64)),
-        sample(label_map(size=64), image_label=3),
-        sample(label_map(size=64)),
-        sample(label_map(0, size=64)),
+        sample(label_map(1, 2, size=small)),
+        sample(label_map(size=large), image_label=3),
+        sample(label_map(size=large)),
+        sample(label_map(0, size=small)),
     ]
     with torch.no_grad():
         whole = objective(Batch(samples, step=1))

@@ -54,24 +54,38 @@ def random_resized_crop(
         stretch: the aspect ratio is changed by at most this factor.
         generator: the source of chance.
     """
-    height, width = image.shape[:2]
-    low, high = (math.log(length) for length in longest)
-    scale = math.exp(generator.uniform(low, high)) / max(height, width)
-    squeeze = math.exp(generator.uniform(-1, 1) * math.log(stretch) / 2)
-    height = max(1, round(height * scale * squeeze))
-    width = max(1, round(width * scale / squeeze))
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    height, width = _random_size(image, longest, stretch, generator)
+    resized, resized_maps = _resized(image, label_maps, (height, width))
     top = _random_offset(height, size, generator)
     left = _random_offset(width, size, generator)
     canvas = Image.new("RGB", (size, size), PAD_COLOUR)
     canvas.paste(resized, (-left, -top))
     cropped = []
-    for label_map in label_maps:
-        labels = _to_picture(label_map).resize((width, height), Image.Resampling.NEAREST)
+    for label_map, labels in zip(label_maps, resized_maps, strict=True):
         label_canvas = Image.new("I", (size, size), ignored_id(label_map))
         label_canvas.paste(labels, (-left, -top))
         cropped.append(np.array(label_canvas).astype(label_map.dtype))
     return np.array(canvas), tuple(cropped)
+
+
+def random_resize(
+    image: Pixels,
+    label_maps: LabelMaps,
+    *,
+    multiple: int,
+    longest: tuple[int, int],
+    stretch: float,
+    generator: np.random.Generator,
+) -> Cropped:
+    """The whole picture at a random scale, each side a multiple of ``multiple`` pixels.
+
+    The other arguments are those of :func:`random_resized_crop`.
+    """
+    sides = _random_size(image, longest, stretch, generator)
+    height, width = (max(1, round(side / multiple)) * multiple for side in sides)
+    resized, resized_maps = _resized(image, label_maps, (height, width))
+    pairs = zip(label_maps, resized_maps, strict=True)
+    return np.array(resized), tuple(np.array(labels).astype(each.dtype) for each, labels in pairs)
 
 
 def varied_crop(
@@ -87,6 +101,24 @@ def varied_crop(
     """A random resized crop, a flip half of the time, and other colours."""
     image, label_maps = random_resized_crop(
         image, label_maps, size=size, longest=longest, stretch=stretch, generator=generator
+    )
+    image, label_maps = random_flip(image, label_maps, generator=generator)
+    return colour_jitter(image, strength=jitter, generator=generator), label_maps
+
+
+def varied_whole(
+    image: Pixels,
+    label_maps: LabelMaps,
+    *,
+    multiple: int,
+    longest: tuple[int, int],
+    stretch: float,
+    jitter: float,
+    generator: np.random.Generator,
+) -> Cropped:
+    """As :func:`varied_crop`, with the whole picture (:func:`random_resize`)."""
+    image, label_maps = random_resize(
+        image, label_maps, multiple=multiple, longest=longest, stretch=stretch, generator=generator
     )
     image, label_maps = random_flip(image, label_maps, generator=generator)
     return colour_jitter(image, strength=jitter, generator=generator), label_maps
@@ -213,6 +245,27 @@ def paste_cutout(
 def _to_picture(label_map: LabelMap) -> Image.Image:
     """In Pillow's mode of 32 bits, which it resizes and pastes like 8 bits."""
     return Image.fromarray(label_map.astype(np.int32))
+
+
+def _random_size(
+    image: Pixels, longest: tuple[int, int], stretch: float, generator: np.random.Generator
+) -> tuple[int, int]:
+    """Height and width of the picture after random scaling and stretching."""
+    height, width = image.shape[:2]
+    low, high = (math.log(length) for length in longest)
+    scale = math.exp(generator.uniform(low, high)) / max(height, width)
+    squeeze = math.exp(generator.uniform(-1, 1) * math.log(stretch) / 2)
+    return max(1, round(height * scale * squeeze)), max(1, round(width * scale / squeeze))
+
+
+def _resized(
+    image: Pixels, label_maps: LabelMaps, size: tuple[int, int]
+) -> tuple[Image.Image, list[Image.Image]]:
+    """The picture and its labels at a height and width, as Pillow's."""
+    sides = size[::-1]
+    picture = Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR)
+    labels = [_to_picture(each).resize(sides, Image.Resampling.NEAREST) for each in label_maps]
+    return picture, labels
 
 
 def _random_offset(length: int, size: int, generator: np.random.Generator) -> int:

@@ -33,7 +33,8 @@ class HeadObjective(nn.Module):
 
     Args:
         model: what is trained.
-        find: patch features of images in the space of the texts, from the model's frozen encoder.
+        find: patch features of each image in the space of the texts, from the model's frozen
+            encoder; images may differ in size.
         names: every name that can occur.
         at_most: names of a sample, unless it shows more.
         hard: of these, how many are the absent ones that the encoder finds.
@@ -47,7 +48,7 @@ class HeadObjective(nn.Module):
     def __init__(
         self,
         model: SegmentationModel,
-        find: Callable[[Tensor], Tensor],
+        find: Callable[[Sequence[Tensor]], Sequence[Tensor]],
         names: Sequence[str],
         *,
         at_most: int = 16,
@@ -96,7 +97,7 @@ class HeadObjective(nn.Module):
         """The samples against the names they show, hard ones and some others."""
         if all(len(sample.class_names) <= self.at_most for sample in batch):
             return list(batch)
-        patches = self.find(torch.stack([sample.image for sample in batch]))
+        patches = self.find([sample.image for sample in batch])
         chosen = []
         for sample, features in zip(batch, patches, strict=True):
             rows = [self.rows[name] for name in sample.class_names]

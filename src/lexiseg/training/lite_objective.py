@@ -73,10 +73,9 @@ class LiteObjective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of a batch."""
-        images = torch.stack([s.image for s in batch]).contiguous(memory_format=torch.channels_last)
-        patches = self.encoder.encode_images(images).patch_features
-        with torch.autocast(patches.device.type, enabled=False):
-            patches = F.normalize(patches.float(), dim=1)
+        patches = patches_of(self.encoder, [sample.image for sample in batch])
+        with torch.autocast(self.sentences.device.type, enabled=False):
+            patches = [F.normalize(features.float(), dim=0) for features in patches]
             texts = F.normalize(self.encoder.text_projection(self.sentences), dim=-1)
             nothing = texts.sum() * 0
             losses = dict.fromkeys(("dense", "overlap", "image", "teacher"), nothing)
@@ -126,6 +125,16 @@ class LiteObjective(nn.Module):
         ours = F.normalize(self.encoder.text_projection(self.teacher_sentences[chosen]), dim=-1)
         theirs = self.teacher[chosen]
         return F.mse_loss(ours @ ours.T, theirs @ theirs.T)
+
+
+def patches_of(
+    encoder: Lite, images: Sequence[Float[Tensor, "3 _ _"]]
+) -> list[Float[Tensor, "D _ _"]]:
+    """Patch features of pictures, in one go where they have one size, else one by one."""
+    if len({image.shape for image in images}) == 1:
+        stacked = torch.stack(list(images)).contiguous(memory_format=torch.channels_last)
+        return list(encoder.encode_images(stacked).patch_features)
+    return [encoder.encode_images(image[None]).patch_features[0] for image in images]
 
 
 def encode_in_chunks(encoder: Lite, names: Sequence[str], size: int = 256) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, pack, pack_image_side, read_encoder
 from lexiseg.training.loop import fit
-from lexiseg.training.recipes import lite
+from lexiseg.training.recipes import lite, lite_start
 from lexiseg.weights import read_weights, save_weights
 from tests.training.recipes.halves import Halves
 
@@ -25,6 +25,7 @@ class Sees:
         raise NotImplementedError
 
 
+TRAINED_LAST = ("fusion.", "image_projection.", "text_projection.", "logit_scale")
 TEACHERS = (Sees("cat"), Sees("tench"))
 
 
@@ -51,33 +52,34 @@ def nothing_bundled(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
         return Halves()
 
     monkeypatch.setattr(lite, "lite_samples", samples)
-    monkeypatch.setattr(lite, "load_starting_weights", lambda encoder: None)
+    monkeypatch.setattr(lite_start, "load_starting_weights", lambda encoder: None)
     monkeypatch.setattr(lite, "read_teachers", lambda data: TEACHERS)
     monkeypatch.setattr(lite, "read_teacher", lambda weights: (["a", "b"], torch.eye(2)))
     return asked
 
 
-def test_the_encoder_is_trained_in_three_stages(
+def test_the_encoder_is_trained_in_four_stages(
     tmp_path: Path, nothing_bundled: list[dict[str, object]]
 ) -> None:
     config = replace(lite.LITE.config, steps=1, batch_size=2, precision="float32")
     job = lite.lite(tmp_path, config)
     weights = fit(job, config, tmp_path / "run")
-    stages = ("", "taught", "taught/fine")
+    stages = ("", "taught", "taught/fine", "taught/fine/whole")
     assert all((tmp_path / "run" / stage / "checkpoints").is_dir() for stage in stages)
     assert [choices.get("teachers") for choices in nothing_bundled] == [
         None,
         [TEACHERS[0]],
         [*TEACHERS],
+        [*TEACHERS],
     ]
-    assert [choices["crop"] for choices in nothing_bundled] == [256, 256, 320]
+    assert [choices["crop"] for choices in nothing_bundled] == [256, 256, 320, None]
     state = read_weights(weights)
     assert "text.token_embedding.weight" in state
     frozen = [name for name in state if name.startswith(("backbone.stem", "backbone.stages.0."))]
     assert frozen
 
 
-def test_the_first_stages_of_the_backbone_stay_in_the_last_stage(
+def test_the_first_stages_of_the_backbone_stay_in_the_third_stage(
     tmp_path: Path, nothing_bundled: list[dict[str, object]]
 ) -> None:
     encoder = lite.Lite()
@@ -87,6 +89,47 @@ def test_the_first_stages_of_the_backbone_stay_in_the_last_stage(
     assert not any(".stem." in name or ".stages.2." in name for name in names)
     assert any(".stages.3." in name for name in names)
     assert stage.config.steps == round(lite.LITE.config.steps * 5 / 6)
+
+
+def test_the_last_stage_trains_what_follows_the_backbone(
+    tmp_path: Path, nothing_bundled: list[dict[str, object]]
+) -> None:
+    start, before = random_start(tmp_path / "start.safetensors")
+    config = replace(lite.LITE_WHOLE.config, steps=2, batch_size=2, start=start)
+    after = read_weights(fit(lite.lite_whole(tmp_path, config), config, tmp_path / "run"))
+    changed = {name for name, value in after.items() if not value.equal(before[name])}
+    assert {"fusion.mix.0.conv.weight", "image_projection.weight"} < changed
+    assert all(name.startswith(TRAINED_LAST) for name in changed)
+    assert not any("running" in name for name in changed)
+
+
+def test_the_last_stage_alone_asks_for_earlier_weights(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no start came; give a file of weights of `lexiseg train"):
+        lite.lite_whole(tmp_path, lite.LITE_WHOLE.config)
+
+
+def test_weights_are_stored_a_part_of_the_way_from_their_start(
+    tmp_path: Path, nothing_bundled: list[dict[str, object]]
+) -> None:
+    start, before = random_start(tmp_path / "start.safetensors")
+    all_of_it = replace(lite.LITE_WHOLE.config, steps=2, batch_size=2, start=start)
+    stored = []
+    for config in (all_of_it, replace(all_of_it, part=0.25)):
+        job = lite.lite_whole(tmp_path, config)
+        stored.append(read_weights(fit(job, config, tmp_path / f"run{config.part}")))
+    name = "image_projection.weight"
+    whole, quarter = (state[name] - before[name] for state in stored)
+    assert whole.abs().max() > 5e-4
+    torch.testing.assert_close(quarter, whole / 4, rtol=0, atol=5e-5)
+    with pytest.raises(ValueError, match="part 0.25 came without a start"):
+        replace(lite.LITE.config, part=0.25)
+
+
+def random_start(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """A file of random weights, and what is in it."""
+    torch.manual_seed(0)
+    save_weights(path, pack(lite.Lite()))
+    return str(path), read_weights(path)
 
 
 def saved(path: Path, value: float, store: Callable[[lite.Lite], dict[str, Tensor]]) -> str:
@@ -119,19 +162,19 @@ def test_training_begins_with_the_weights_it_is_told(
 def test_training_begins_with_what_is_bundled_by_name() -> None:
     for name in ("lite", "lite_weak"):
         encoder = lite.Lite()
-        lite.load_start(encoder, name)
-        expected = read_encoder(lite.STARTS[name])
+        lite_start.load_start(encoder, name)
+        expected = read_encoder(lite_start.STARTS[name])
         state = encoder.state_dict()
         assert all(torch.equal(state[key], expected[key]) for key in expected)
 
 
 def test_weights_to_begin_with_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'lite_wek' came; give a file .*: lite or lite_weak"):
-        lite.load_start(lite.Lite(), "lite_wek")
+        lite_start.load_start(lite.Lite(), "lite_wek")
     path = tmp_path / "head.safetensors"
     save_weights(path, {"decoder.weight": torch.ones(2)})
     with pytest.raises(ValueError, match=r"(?s)head.safetensors' is no encoder .*decoder.weight"):
-        lite.load_start(lite.Lite(), str(path))
+        lite_start.load_start(lite.Lite(), str(path))
 
 
 def test_names_that_would_not_be_unseen_are_refused(tmp_path: Path) -> None:
@@ -139,7 +182,7 @@ def test_names_that_would_not_be_unseen_are_refused(tmp_path: Path) -> None:
     for start in ("lite", "lite_weak"):
         with pytest.raises(ValueError, match="what is bundled has learned these names"):
             lite.lite(tmp_path, replace(config, start=start))
-    lite.check_start(replace(config, start="lite_weak", unseen_in="masks"))
+    lite_start.check_start(replace(config, start="lite_weak", unseen_in="masks"))
     with pytest.raises(ValueError, match="lite_weak holds no names out, lite does"):
         lite.lite_weak(tmp_path, config)
     with pytest.raises(ValueError, match="without names to hold out; set unseen=0.2"):

@@ -36,7 +36,8 @@ class MixtureConfig:
     """How samples are drawn and changed.
 
     Attributes:
-        crop: side of the square samples, in pixels.
+        crop: side of the square samples, in pixels; None takes the whole picture, its sides
+            multiples of those that the model's preparation asks for.
         longest: range of the picture's longer side before cropping, in pixels.
         stretch: largest change of the aspect ratio.
         jitter: strength of the colour changes.
@@ -45,7 +46,7 @@ class MixtureConfig:
         taught_names: names at most of what a teacher sees, unless it sees more.
     """
 
-    crop: int = 256
+    crop: int | None = 256
     longest: tuple[int, int] = (256, 640)
     stretch: float = 1.3
     jitter: float = 0.3
@@ -125,17 +126,8 @@ class Mixture(Dataset[TrainingSample]):
             image, label_maps, names = self.cutouts.paste(
                 image, label_maps, names, generator, synonyms=self.synonyms
             )
-        longest = config.longest
-        if drawn.image_label is not None:  # the object has to stay in the picture
-            longest = (config.crop * 3 // 4, config.crop * 5 // 4)
-        image, label_maps = augment.varied_crop(
-            image,
-            label_maps,
-            size=config.crop,
-            longest=longest,
-            stretch=config.stretch,
-            jitter=config.jitter,
-            generator=generator,
+        image, label_maps = self._varied(
+            image, label_maps, generator, has_name=drawn.image_label is not None
         )
         pixels = torch.from_numpy(image).permute(2, 0, 1).float()
         words = np.random.default_rng((self.seed, index, 2))  # not the chance of the pixels
@@ -150,6 +142,37 @@ class Mixture(Dataset[TrainingSample]):
                 self._taught(teacher.names, label_map, words)
                 for teacher, label_map in zip(self.teachers, label_maps[1:], strict=True)
             ),
+        )
+
+    def _varied(
+        self,
+        image: augment.Pixels,
+        label_maps: augment.LabelMaps,
+        generator: np.random.Generator,
+        *,
+        has_name: bool,
+    ) -> augment.Cropped:
+        """A crop, or the whole picture; an object with a name stays in the picture."""
+        config = self.config
+        stretch, jitter = config.stretch, config.jitter
+        if config.crop is None:
+            return augment.varied_whole(
+                image,
+                label_maps,
+                multiple=self.preprocess.multiple,
+                longest=config.longest,
+                stretch=stretch,
+                jitter=jitter,
+                generator=generator,
+            )
+        return augment.varied_crop(
+            image,
+            label_maps,
+            size=config.crop,
+            longest=(config.crop * 3 // 4, config.crop * 5 // 4) if has_name else config.longest,
+            stretch=stretch,
+            jitter=jitter,
+            generator=generator,
         )
 
     def _taught(

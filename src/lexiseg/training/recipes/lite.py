@@ -1,24 +1,19 @@
 """The runs that made the bundled weights."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lexiseg.cache import cache_folder
 from lexiseg.data.mixture import Mixture, MixtureConfig, Teacher, weak_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import (
-    LITE_WEAK_WEIGHTS,
-    LITE_WEIGHTS,
-    load_starting_weights,
     pack,
     pack_image_side,
-    read_encoder,
 )
 from lexiseg.training.lite_objective import LiteObjective
 from lexiseg.training.optim import parameter_groups
@@ -26,31 +21,24 @@ from lexiseg.training.recipes.lite_data import (
     FINE_SHARES,
     IMAGENET_SURE,
     TAUGHT_SHARES,
-    LiteTrainConfig,
+    WHOLE_SIDES,
     lite_samples,
     read_imagenet,
     read_teacher,
     read_teachers,
 )
+from lexiseg.training.recipes.lite_start import (
+    EncoderTrainConfig,
+    between,
+    check_start,
+    starting,
+)
 from lexiseg.training.run import Job, OptimConfig, Recipe, Stage
 from lexiseg.training.teachers import TeacherLabels
-from lexiseg.weights import load_state, save_weights
+from lexiseg.weights import save_weights
 
-WEAK = "lite_weak"
-STARTS = {"lite": LITE_WEIGHTS, WEAK: LITE_WEAK_WEIGHTS}  # what is bundled, by name
+FLOOR = "maskclip_lite"  # the model whose weights an encoder's file holds
 FROZEN_STAGES = 3  # of the backbone in the third stage: they cost half the time and change little
-
-
-@dataclass(frozen=True)
-class EncoderTrainConfig(LiteTrainConfig):
-    """A run of the bundled encoder itself.
-
-    Attributes:
-        start: what it begins with: "" for ImageNet's weights, "lite" or "lite_weak" for what is
-            bundled, else a file of such a run.
-    """
-
-    start: str = ""
 
 
 def lite(data: Path, config: EncoderTrainConfig) -> Job:
@@ -60,15 +48,12 @@ def lite(data: Path, config: EncoderTrainConfig) -> Job:
 
     The first stage learns from the masks and names; the second, 17/9 as long, also from what a
     DeepLab for PASCAL VOC sees on the same photographs, and calls names by their synonyms too; the
-    third, 5/6 as long, on larger pictures and from what ImageNet's classifier sees as well.
+    third, 5/6 as long, on larger pictures and from what ImageNet's classifier sees as well; the
+    fourth, 2/9 as long, on whole pictures as they will be segmented, with the backbone frozen.
     """
     check_start(config)
     voc, imagenet = read_teachers(data)  # now: what is missing is told before the first stage
-    torch.manual_seed(config.seed)
-    encoder = Lite()
-    load_start(encoder, config.start)
-    encoder.text.requires_grad_(False)
-    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder = starting(config)
     taught = replace(
         config,
         steps=max(1, round(config.steps * 17 / 9)),
@@ -86,7 +71,7 @@ def lite(data: Path, config: EncoderTrainConfig) -> Job:
 def fine_stage(
     encoder: Lite, data: Path, config: EncoderTrainConfig, teachers: Sequence[Teacher]
 ) -> Stage:
-    """The last stage of the encoder."""
+    """The third stage of the encoder, and what follows it."""
     fine = replace(
         config,
         steps=max(1, round(config.steps * 5 / 6)),
@@ -96,7 +81,7 @@ def fine_stage(
 
     def third() -> Job:
         encoder.backbone.freeze(FROZEN_STAGES)
-        return _encoder_job(
+        job = _encoder_job(
             encoder,
             data,
             fine,
@@ -106,8 +91,58 @@ def fine_stage(
             shares=FINE_SHARES,
             teachers=teachers,
         )
+        return replace(job, next=whole_stage(encoder, data, config, teachers))
 
     return Stage("fine", fine, third)
+
+
+def whole_stage(
+    encoder: Lite, data: Path, config: EncoderTrainConfig, teachers: Sequence[Teacher]
+) -> Stage:
+    """The fourth stage of the encoder."""
+    whole = replace(
+        config,
+        steps=max(1, round(config.steps * 2 / 9)),
+        seed=seed_of_stage(config.seed, 3),
+        optim=replace(config.optim, lr=config.optim.lr * 2 / 3, warmup=0.03),
+    )
+    return Stage("whole", whole, lambda: whole_job(encoder, data, whole, teachers))
+
+
+def whole_job(
+    encoder: Lite, data: Path, config: EncoderTrainConfig, teachers: Sequence[Teacher]
+) -> Job:
+    """What follows the backbone is trained on whole pictures.
+
+    A network that learned from squares meets things at other sizes, and in other contexts, when it
+    is asked about whole pictures; training its last layers on these mends it (FixRes: Touvron et
+    al., NeurIPS 2019, section 3).
+    """
+    encoder.backbone.requires_grad_(False)
+    job = _encoder_job(
+        encoder,
+        data,
+        config,
+        crop=None,
+        longest=WHOLE_SIDES,
+        overlap_weight=1.0,
+        shares=FINE_SHARES,
+        teachers=teachers,
+    )
+    encoder.eval()  # pictures come one by one: norms keep what they know of many
+    return job
+
+
+def lite_whole(data: Path, config: EncoderTrainConfig) -> Job:
+    """The fourth stage of ``lite`` alone, from weights of an earlier one.
+
+    ``lexiseg train lite_whole --data ../shared/data --out runs/whole --set start=FILE``
+    """
+    if not config.start:
+        raise ValueError("no start came; give a file of weights of `lexiseg train lite`, or lite")
+    check_start(config)
+    teachers = read_teachers(data)
+    return whole_job(starting(config), data, config, teachers)
 
 
 def lite_weak(data: Path, config: EncoderTrainConfig) -> Job:
@@ -123,12 +158,8 @@ def lite_weak(data: Path, config: EncoderTrainConfig) -> Job:
         raise ValueError(f"unseen {config.unseen} came; lite_weak holds no names out, lite does")
     teacher = read_imagenet(data)
     imagenet = TeacherLabels(teacher, cache_folder() / "teachers", sure=IMAGENET_SURE)
-    torch.manual_seed(config.seed)
-    encoder = Lite()
-    load_start(encoder, config.start)
-    encoder.text.requires_grad_(False)
+    encoder = starting(config)
     encoder.backbone.freeze(FROZEN_STAGES)
-    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     samples = weak_mixture(
         data,
         preprocess=LITE_PREPROCESS,
@@ -141,42 +172,12 @@ def lite_weak(data: Path, config: EncoderTrainConfig) -> Job:
     return _job(encoder, data, config, samples, store=pack_image_side, teacher_weight=1.0)
 
 
-def check_start(config: EncoderTrainConfig) -> None:
-    """Refuse a bundled start that has learned the names which are held out."""
-    fits = config.start == WEAK and config.unseen_in == "masks"
-    if config.unseen and config.start in STARTS and not fits:
-        raise ValueError(
-            f"start {config.start} came with unseen {config.unseen}: what is bundled has learned "
-            f"these names; leave start out, or take start={WEAK} with unseen_in=masks"
-        )
-
-
-def load_start(encoder: Lite, start: str) -> None:
-    """What an encoder begins with; see :class:`EncoderTrainConfig`.
-
-    Raises:
-        ValueError: there is no such file, it does not fit, or a package is not installed.
-    """
-    if not start:
-        load_starting_weights(encoder)
-        return
-    if start not in STARTS and not Path(start).is_file():
-        raise ValueError(
-            f"start {start!r} came; give a file of weights of `lexiseg train lite` or `lite_weak`, "
-            f"or what is bundled: {' or '.join(STARTS)}"
-        )
-    try:
-        load_state(encoder, read_encoder(STARTS.get(start, start)))
-    except ValueError as error:
-        raise ValueError(f"start {start!r} is no encoder of `train lite`: {error}") from error
-
-
 def _encoder_job(
     encoder: Lite,
     data: Path,
-    config: LiteTrainConfig,
+    config: EncoderTrainConfig,
     *,
-    crop: int = 256,
+    crop: int | None = 256,
     longest: tuple[int, int] = (256, 640),
     overlap_weight: float = 0.0,
     **choices: Any,
@@ -189,7 +190,7 @@ def _encoder_job(
 def _job(
     encoder: Lite,
     data: Path,
-    config: LiteTrainConfig,
+    config: EncoderTrainConfig,
     samples: Mixture,
     *,
     store: Callable[[Lite], dict[str, Tensor]] = pack,
@@ -200,7 +201,7 @@ def _job(
     objective = LiteObjective(encoder, samples.names, likeness, **weights)
 
     def save(path: Path) -> Path:
-        save_weights(path, store(encoder), {"model": "maskclip_lite"})
+        save_weights(path, {**store(encoder), **between(encoder, config)}, {"model": FLOOR})
         return path
 
     return Job(
@@ -229,6 +230,17 @@ LITE = Recipe(
         steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
     ),
     build=lite,
+)
+LITE_WHOLE = Recipe(
+    name="lite_whole",
+    summary="the bundled encoder's last stage, on whole pictures, from earlier weights",
+    config=EncoderTrainConfig(
+        steps=400,
+        batch_size=16,
+        precision="bfloat16",
+        optim=OptimConfig(lr=1e-3, warmup=0.03),
+    ),
+    build=lite_whole,
 )
 LITE_WEAK = Recipe(
     name="lite_weak",

@@ -40,6 +40,7 @@ FINE_SHARES = {
     "objects/car_parts": 0.07,
     "image_labels/caltech101": 0.14,
 }
+WHOLE_SIDES = (384, 512)  # longer sides of whole pictures: about that at which they are segmented
 IMAGENET_SURE = 0.5  # the probability that ImageNet's classifier must give a place
 
 
@@ -52,16 +53,20 @@ class LiteTrainConfig(TrainConfig):
             synonyms and all names that contain them.
         unseen_in: "everything", or "masks": then they are held out of labelled pixels alone
             (masks, cutouts, what teachers see), and names of whole pictures still teach them.
+        part: of what was learned, that which is stored.
     """
 
     unseen: float = 0.0
     unseen_in: str = "everything"
+    part: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.unseen < 1:
             raise ValueError(f"unseen {self.unseen} came; it is a share, 0 or more and less than 1")
         check_choice("unseen_in", self.unseen_in, ("everything", "masks"))
+        if not 0 < self.part <= 1:
+            raise ValueError(f"part {self.part} came; it must be above 0 and at most 1")
 
 
 def read_teachers(data: Path) -> tuple[TeacherLabels, TeacherLabels]:
@@ -87,7 +92,7 @@ def lite_samples(
     data: Path,
     config: LiteTrainConfig,
     *,
-    crop: int = 256,
+    crop: int | None = 256,
     longest: tuple[int, int] = (256, 640),
     **choices: Any,
 ) -> Mixture:

@@ -11,9 +11,15 @@ from lexiseg.encoders.lite import Lite
 from lexiseg.encoders.lite_checkpoints import head_metadata, pack_head, pack_model, read_encoder
 from lexiseg.registry import builder_of
 from lexiseg.training.head_objective import FewNames, HeadObjective
+from lexiseg.training.lite_objective import patches_of
 from lexiseg.training.optim import parameter_groups
-from lexiseg.training.recipes.lite import STARTS
-from lexiseg.training.recipes.lite_data import FINE_SHARES, LiteTrainConfig, lite_samples
+from lexiseg.training.recipes.lite_data import (
+    FINE_SHARES,
+    WHOLE_SIDES,
+    LiteTrainConfig,
+    lite_samples,
+)
+from lexiseg.training.recipes.lite_start import STARTS
 from lexiseg.training.run import Job, OptimConfig, Recipe
 from lexiseg.weights import load_state, save_weights
 
@@ -31,15 +37,13 @@ class HeadTrainConfig(LiteTrainConfig):
             raw cost, with which training began; half of what it learned lies between both, as
             weights do that are averaged with those before a training (WiSE-FT: Wortsman et al.,
             CVPR 2022, equation 1).
+        whole: learn from whole pictures of about the size at which they are segmented; False takes
+            squares of 256 pixels out of pictures of 320 to 768.
     """
 
     encoder: str = ""
     part: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.part <= 1:
-            raise ValueError(f"part {self.part} came; it must be above 0 and at most 1")
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,11 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig, **changes: Any)
     bundled = STARTS.get(config.encoder or "lite")
     load_state(encoder, read_encoder(bundled or config.encoder))
     encoder.requires_grad_(False)
-    samples = lite_samples(data, config, crop=256, longest=(320, 768), shares=FINE_SHARES)
+    crop, longest = (None, WHOLE_SIDES) if config.whole else (256, (320, 768))
+    samples = lite_samples(data, config, crop=crop, longest=longest, shares=FINE_SHARES)
     objective = HeadObjective(
         model,
-        lambda images: encoder.encode_images(images).patch_features,
+        lambda images: patches_of(encoder, images),
         samples.names,
     ).train()
     encoder.eval()
