@@ -38,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2 blocks, boundary_refinement": {"boundary_refinement": True},
 }
 DEEPEST = "4 blocks"
-ENCODER = "lite_weak"
+SETTINGS = {"encoder": "lite_weak", "part": 1, "whole": False, "checkpoint_every": 50}
 DEPTHS = (0.1, 0.5)
 TIMED = 12
 
@@ -63,7 +63,7 @@ def main(root: str, out: str, steps: str = "100", *chosen: str) -> None:
 
 def train(arch: str, root: str, folder: Path, steps: str, changes: dict[str, Any]) -> None:
     """One run of the recipe."""
-    settings = {"steps": steps, "part": 1, "checkpoint_every": 50, "encoder": ENCODER, **changes}
+    settings = {**SETTINGS, "steps": steps, **changes}
     command = ["train", arch, "--data", root, "--out", str(folder)]
     for key, value in settings.items():
         command += ["--set", f"{key}={str(value).lower()}"]

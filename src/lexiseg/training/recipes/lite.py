@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from lexiseg.cache import cache_folder
-from lexiseg.data.mixture import Mixture, MixtureConfig, Teacher, weak_mixture
+from lexiseg.data.mixture import Mixture, Teacher, weak_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
 from lexiseg.encoders.lite_checkpoints import (
     pack,
@@ -18,10 +18,13 @@ from lexiseg.encoders.lite_checkpoints import (
 from lexiseg.training.lite_objective import LiteObjective
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.recipes.lite_data import (
+    CROPS,
     FINE_SHARES,
     IMAGENET_SURE,
+    LARGE_CROPS,
     TAUGHT_SHARES,
-    WHOLE_SIDES,
+    WHOLE,
+    WHOLE_SHARES,
     lite_samples,
     read_imagenet,
     read_teacher,
@@ -62,10 +65,14 @@ def lite(data: Path, config: EncoderTrainConfig) -> Job:
     )
 
     def second() -> Job:
-        job = _encoder_job(encoder, data, taught, shares=TAUGHT_SHARES, teachers=[voc])
-        return replace(job, next=fine_stage(encoder, data, config, [voc, imagenet]))
+        teachers = [voc]
+        job = _encoder_job(
+            encoder, data, taught, varied=CROPS, shares=TAUGHT_SHARES, teachers=teachers
+        )
+        return replace(job, next=fine_stage(encoder, data, config, [*teachers, imagenet]))
 
-    return replace(_encoder_job(encoder, data, config), next=Stage("taught", taught, second))
+    first = _encoder_job(encoder, data, config, varied=CROPS)
+    return replace(first, next=Stage("taught", taught, second))
 
 
 def fine_stage(
@@ -85,8 +92,7 @@ def fine_stage(
             encoder,
             data,
             fine,
-            crop=320,
-            longest=(320, 800),
+            varied=LARGE_CROPS,
             overlap_weight=0.3,
             shares=FINE_SHARES,
             teachers=teachers,
@@ -123,10 +129,9 @@ def whole_job(
         encoder,
         data,
         config,
-        crop=None,
-        longest=WHOLE_SIDES,
+        varied=WHOLE,
         overlap_weight=1.0,
-        shares=FINE_SHARES,
+        shares=WHOLE_SHARES,
         teachers=teachers,
     )
     encoder.eval()  # pictures come one by one: norms keep what they know of many
@@ -163,7 +168,7 @@ def lite_weak(data: Path, config: EncoderTrainConfig) -> Job:
     samples = weak_mixture(
         data,
         preprocess=LITE_PREPROCESS,
-        config=MixtureConfig(crop=288, longest=(288, 640), synonym_probability=0.35),
+        config=replace(CROPS, crop=288, longest=(288, 640)),
         length=config.steps * config.batch_size,
         seed=config.seed,
         teachers=[imagenet],
@@ -177,13 +182,11 @@ def _encoder_job(
     data: Path,
     config: EncoderTrainConfig,
     *,
-    crop: int | None = 256,
-    longest: tuple[int, int] = (256, 640),
     overlap_weight: float = 0.0,
     **choices: Any,
 ) -> Job:
     """Training from masks."""
-    samples = lite_samples(data, config, crop=crop, longest=longest, **choices)
+    samples = lite_samples(data, config, **choices)
     return _job(encoder, data, config, samples, overlap_weight=overlap_weight)
 
 
@@ -234,19 +237,12 @@ LITE = Recipe(
 LITE_WHOLE = Recipe(
     name="lite_whole",
     summary="the bundled encoder's last stage, on whole pictures, from earlier weights",
-    config=EncoderTrainConfig(
-        steps=400,
-        batch_size=16,
-        precision="bfloat16",
-        optim=OptimConfig(lr=1e-3, warmup=0.03),
-    ),
+    config=replace(LITE.config, steps=400, optim=OptimConfig(lr=1e-3, warmup=0.03)),
     build=lite_whole,
 )
 LITE_WEAK = Recipe(
     name="lite_weak",
     summary="the bundled encoder's twin, from whole-image names and captions alone",
-    config=EncoderTrainConfig(
-        steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
-    ),
+    config=LITE.config,
     build=lite_weak,
 )

@@ -1,7 +1,7 @@
 """What the bundled models learn from: photographs, teachers, words."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,22 @@ FINE_SHARES = {
     "objects/car_parts": 0.07,
     "image_labels/caltech101": 0.14,
 }
-WHOLE_SIDES = (384, 512)  # longer sides of whole pictures: about that at which they are segmented
+# The fourth, in which car parts gain as much as scenes do.
+WHOLE_SHARES = {
+    "scenes/msrc21": 0.14,
+    "scenes/coco_mini": 0.20,
+    "scenes/coco128": 0.10,
+    "scenes/ccp_more": 0.11,
+    "scenes/ccp": 0.05,
+    "scenes/facades": 0.16,
+    "objects/car_parts": 0.14,
+    "image_labels/caltech101": 0.10,
+}
+# How pictures are varied: squares out of them, larger ones, and whole as they will be segmented.
+CROPS = MixtureConfig(crop=256, longest=(256, 640), synonym_probability=0.35)
+LARGE_CROPS = replace(CROPS, crop=320, longest=(320, 800))
+HEAD_CROPS = replace(CROPS, longest=(320, 768))
+WHOLE = replace(CROPS, crop=None, longest=(448, 448), stretch=1.0)
 IMAGENET_SURE = 0.5  # the probability that ImageNet's classifier must give a place
 
 
@@ -92,11 +107,10 @@ def lite_samples(
     data: Path,
     config: LiteTrainConfig,
     *,
-    crop: int | None = 256,
-    longest: tuple[int, int] = (256, 640),
+    varied: MixtureConfig,
     **choices: Any,
 ) -> Mixture:
-    """The project's own photographs, varied; ``choices`` are those of ``bundled_mixture``.
+    """The project's own photographs; ``choices`` are those of ``bundled_mixture``.
 
     Raises:
         ValueError: names are to be held out of masks, but no share of them; or a folder is missing.
@@ -107,7 +121,7 @@ def lite_samples(
     return bundled_mixture(
         data,
         preprocess=LITE_PREPROCESS,
-        config=MixtureConfig(crop=crop, longest=longest, synonym_probability=0.35),
+        config=varied,
         length=config.steps * config.batch_size,
         seed=config.seed,
         synonyms=read_synonyms(),

@@ -15,7 +15,8 @@ from lexiseg.training.lite_objective import patches_of
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.recipes.lite_data import (
     FINE_SHARES,
-    WHOLE_SIDES,
+    HEAD_CROPS,
+    WHOLE,
     LiteTrainConfig,
     lite_samples,
 )
@@ -32,12 +33,12 @@ class HeadTrainConfig(LiteTrainConfig):
 
     Attributes:
         encoder: "" for the bundled one, "lite_weak" for its twin that never saw a mask, or a file
-            of weights, which are then stored with the head.
+            of weights; what differs from the bundled one is then stored with the head.
         part: by which the head's last layer is multiplied where it is stored. The head adds to the
             raw cost, with which training began; half of what it learned lies between both, as
             weights do that are averaged with those before a training (WiSE-FT: Wortsman et al.,
             CVPR 2022, equation 1).
-        whole: learn from whole pictures of about the size at which they are segmented; False takes
+        whole: learn from whole pictures at the size at which they are segmented; False takes
             squares of 256 pixels out of pictures of 320 to 768.
     """
 
@@ -100,8 +101,8 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig, **changes: Any)
     bundled = STARTS.get(config.encoder or "lite")
     load_state(encoder, read_encoder(bundled or config.encoder))
     encoder.requires_grad_(False)
-    crop, longest = (None, WHOLE_SIDES) if config.whole else (256, (320, 768))
-    samples = lite_samples(data, config, crop=crop, longest=longest, shares=FINE_SHARES)
+    varied = WHOLE if config.whole else HEAD_CROPS
+    samples = lite_samples(data, config, varied=varied, shares=FINE_SHARES)
     objective = HeadObjective(
         model,
         lambda images: patches_of(encoder, images),
@@ -110,12 +111,9 @@ def head_on_lite(name: str, data: Path, config: HeadTrainConfig, **changes: Any)
     encoder.eval()
 
     def save(path: Path) -> Path:
-        if bundled is None:
-            state, about = pack_model(model, encoder), {"model": name}
-        else:
-            state, about = pack_head(model), head_metadata(name, encoder)
+        state = pack_model(model, encoder) if bundled is None else pack_head(model)
         last = {key: state[key] * config.part for key in state if LAST_LAYER in key}
-        save_weights(path, {**state, **last}, about)
+        save_weights(path, {**state, **last}, head_metadata(name, encoder))
         return path
 
     return Job(
@@ -133,13 +131,13 @@ CATSEG_LITE = Recipe(
     name="catseg_lite",
     summary="CAT-Seg's head on the bundled encoder",
     config=HeadTrainConfig(
-        steps=900, batch_size=8, average=0.99, optim=OptimConfig(lr=5e-4, clip_norm=1.0)
+        steps=320, batch_size=8, average=0.99, optim=OptimConfig(lr=5e-4, clip_norm=1.0)
     ),
     build=catseg_lite,
 )
 ESCNET_LITE = Recipe(
     name="escnet_lite",
     summary="ESC-Net's head on the bundled encoder",
-    config=ESCNetTrainConfig(**vars(CATSEG_LITE.config)),
+    config=ESCNetTrainConfig(**{**vars(CATSEG_LITE.config), "steps": 200}),
     build=escnet_lite,
 )

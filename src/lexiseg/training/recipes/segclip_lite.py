@@ -215,12 +215,11 @@ def segclip_lite(data: Path, config: SegCLIPLiteTrainConfig) -> Job:
 
 
 def _save(model: SegCLIPLite, path: Path) -> Path:
-    """The head in half precision; with its encoder, unless that is bundled."""
+    """The head in half precision; with what differs from the encoders that are bundled."""
     checksum = state_sha256(model.encoder.state_dict())
-    if checksum in [state_sha256(read_encoder(weights)) for weights in BUNDLED]:
-        save_weights(path, pack_head(model), head_metadata(ARCH, model.encoder))
-    else:
-        save_weights(path, pack_model(model, model.encoder), {"model": ARCH})
+    is_bundled = checksum in [state_sha256(read_encoder(weights)) for weights in BUNDLED]
+    state = pack_head(model) if is_bundled else pack_model(model, model.encoder)
+    save_weights(path, state, head_metadata(ARCH, model.encoder))
     return path
 
 
