@@ -78,10 +78,10 @@ ACCELERATE = [
 def test_two_processes_of_a_launcher_give_one_matrix(
     launcher: list[str], photographs: Path
 ) -> None:
-    subprocess.run(command(photographs), check=True, capture_output=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums round by the number of threads
+    subprocess.run(command(photographs), check=True, capture_output=True, env=environment)
     expected = confusion(photographs)
     launch = [sys.executable, "-m", *launcher, *command(photographs)[1:]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(launch, check=True, capture_output=True, text=True, env=environment)
     assert len(done.stdout.strip().splitlines()) == 1
     assert json.loads(done.stdout)["items"] == 12

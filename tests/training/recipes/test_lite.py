@@ -186,7 +186,8 @@ def test_names_that_would_not_be_unseen_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lite_weak holds no names out, lite does"):
         lite.lite_weak(tmp_path, config)
     with pytest.raises(ValueError, match="without names to hold out; set unseen=0.2"):
-        lite.lite_samples(tmp_path, replace(config, unseen=0.0, unseen_in="masks"))
+        nothing = replace(config, unseen=0.0, unseen_in="masks")
+        lite.lite_samples(tmp_path, nothing, varied=lite.CROPS)
 
 
 def test_where_names_are_unseen_is_one_of_two() -> None:
