@@ -185,8 +185,8 @@ def test_names_that_would_not_be_unseen_are_refused(tmp_path: Path) -> None:
     lite_start.check_start(replace(config, start="lite_weak", unseen_in="masks"))
     with pytest.raises(ValueError, match="lite_weak holds no names out, lite does"):
         lite.lite_weak(tmp_path, config)
+    nothing = replace(config, unseen=0.0, unseen_in="masks")
     with pytest.raises(ValueError, match="without names to hold out; set unseen=0.2"):
-        nothing = replace(config, unseen=0.0, unseen_in="masks")
         lite.lite_samples(tmp_path, nothing, varied=lite.CROPS)
 
 
