@@ -11,8 +11,15 @@ JOINT = {
     "varied_crop": lambda image, maps, generator: augment.varied_crop(
         image, maps, size=48, longest=(40, 90), stretch=1.2, jitter=0.0, generator=generator
     ),
-    "varied_whole": lambda image, maps, generator: augment.varied_whole(
-        image, maps, multiple=8, longest=(40, 90), stretch=1.2, jitter=0.0, generator=generator
+    "whole varied_crop": lambda image, maps, generator: augment.varied_crop(
+        image,
+        maps,
+        size=None,
+        multiple=8,
+        longest=(40, 90),
+        stretch=1.2,
+        jitter=0.0,
+        generator=generator,
     ),
     "catseg_crop": lambda image, maps, generator: augment.catseg_crop(
         image, maps, size=48, longest=70, generator=generator

@@ -92,34 +92,30 @@ def varied_crop(
     image: Pixels,
     label_maps: LabelMaps,
     *,
-    size: int,
+    size: int | None,
     longest: tuple[int, int],
     stretch: float,
     jitter: float,
+    multiple: int = 1,
     generator: np.random.Generator,
 ) -> Cropped:
-    """A random resized crop, a flip half of the time, and other colours."""
-    image, label_maps = random_resized_crop(
-        image, label_maps, size=size, longest=longest, stretch=stretch, generator=generator
-    )
-    image, label_maps = random_flip(image, label_maps, generator=generator)
-    return colour_jitter(image, strength=jitter, generator=generator), label_maps
+    """A random resized crop, a flip half of the time, and other colours.
 
-
-def varied_whole(
-    image: Pixels,
-    label_maps: LabelMaps,
-    *,
-    multiple: int,
-    longest: tuple[int, int],
-    stretch: float,
-    jitter: float,
-    generator: np.random.Generator,
-) -> Cropped:
-    """As :func:`varied_crop`, with the whole picture (:func:`random_resize`)."""
-    image, label_maps = random_resize(
-        image, label_maps, multiple=multiple, longest=longest, stretch=stretch, generator=generator
-    )
+    ``size`` None takes the whole picture (:func:`random_resize`, which alone heeds ``multiple``).
+    """
+    if size is None:
+        image, label_maps = random_resize(
+            image,
+            label_maps,
+            multiple=multiple,
+            longest=longest,
+            stretch=stretch,
+            generator=generator,
+        )
+    else:
+        image, label_maps = random_resized_crop(
+            image, label_maps, size=size, longest=longest, stretch=stretch, generator=generator
+        )
     image, label_maps = random_flip(image, label_maps, generator=generator)
     return colour_jitter(image, strength=jitter, generator=generator), label_maps
 

@@ -71,7 +71,9 @@ def complete(
     else:
         added = {k: v for k, v in read_weights(LITE_WEIGHTS).items() if k not in stored}
         if ENCODER_KEY in metadata:
-            _check(metadata, [state_sha256({**added, **stored})])
+            checksum = state_sha256({**added, **stored})
+            if metadata[ENCODER_KEY] != checksum:
+                raise _other_encoder(metadata, [checksum])
     return {**state, **{f"{start}{key}": value for key, value in added.items()}}
 
 
@@ -95,18 +97,15 @@ def _encoder_of(metadata: Mapping[str, str]) -> dict[str, Tensor]:
         if expected in (None, checksums[-1]):
             return state
         del state  # before the next one is read
-    _check(metadata, checksums)
-    raise AssertionError  # none of them fits
+    raise _other_encoder(metadata, checksums)
 
 
-def _check(metadata: Mapping[str, str], checksums: Sequence[str]) -> None:
-    """Refuse a head that belongs to none of the encoders that there are."""
-    if metadata[ENCODER_KEY] not in checksums:
-        raise ValueError(
-            f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
-            f"{metadata[ENCODER_KEY]}, but what is bundled has {' and '.join(checksums)}; train "
-            "the head again on it, or use the version of lexiseg that it was trained with"
-        )
+def _other_encoder(metadata: Mapping[str, str], checksums: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"this head of {metadata.get('model', 'a model')} belongs to an encoder with SHA-256 "
+        f"{metadata[ENCODER_KEY]}, but what is bundled has {' and '.join(checksums)}; train the "
+        "head again on it, or use the version of lexiseg that it was trained with"
+    )
 
 
 def head_metadata(model: str, encoder: Lite) -> dict[str, str]:

@@ -126,8 +126,18 @@ class Mixture(Dataset[TrainingSample]):
             image, label_maps, names = self.cutouts.paste(
                 image, label_maps, names, generator, synonyms=self.synonyms
             )
-        image, label_maps = self._varied(
-            image, label_maps, generator, has_name=drawn.image_label is not None
+        longest = config.longest
+        if config.crop and drawn.image_label is not None:  # the object has to stay in the picture
+            longest = (config.crop * 3 // 4, config.crop * 5 // 4)
+        image, label_maps = augment.varied_crop(
+            image,
+            label_maps,
+            size=config.crop,
+            longest=longest,
+            stretch=config.stretch,
+            jitter=config.jitter,
+            multiple=self.preprocess.multiple,
+            generator=generator,
         )
         pixels = torch.from_numpy(image).permute(2, 0, 1).float()
         words = np.random.default_rng((self.seed, index, 2))  # not the chance of the pixels
@@ -142,37 +152,6 @@ class Mixture(Dataset[TrainingSample]):
                 self._taught(teacher.names, label_map, words)
                 for teacher, label_map in zip(self.teachers, label_maps[1:], strict=True)
             ),
-        )
-
-    def _varied(
-        self,
-        image: augment.Pixels,
-        label_maps: augment.LabelMaps,
-        generator: np.random.Generator,
-        *,
-        has_name: bool,
-    ) -> augment.Cropped:
-        """A crop, or the whole picture; an object with a name stays in the picture."""
-        config = self.config
-        stretch, jitter = config.stretch, config.jitter
-        if config.crop is None:
-            return augment.varied_whole(
-                image,
-                label_maps,
-                multiple=self.preprocess.multiple,
-                longest=config.longest,
-                stretch=stretch,
-                jitter=jitter,
-                generator=generator,
-            )
-        return augment.varied_crop(
-            image,
-            label_maps,
-            size=config.crop,
-            longest=(config.crop * 3 // 4, config.crop * 5 // 4) if has_name else config.longest,
-            stretch=stretch,
-            jitter=jitter,
-            generator=generator,
         )
 
     def _taught(

@@ -65,11 +65,10 @@ def lite(data: Path, config: EncoderTrainConfig) -> Job:
     )
 
     def second() -> Job:
-        teachers = [voc]
         job = _encoder_job(
-            encoder, data, taught, varied=CROPS, shares=TAUGHT_SHARES, teachers=teachers
+            encoder, data, taught, varied=CROPS, shares=TAUGHT_SHARES, teachers=[voc]
         )
-        return replace(job, next=fine_stage(encoder, data, config, [*teachers, imagenet]))
+        return replace(job, next=fine_stage(encoder, data, config, [voc, imagenet]))
 
     first = _encoder_job(encoder, data, config, varied=CROPS)
     return replace(first, next=Stage("taught", taught, second))
@@ -106,13 +105,14 @@ def whole_stage(
     encoder: Lite, data: Path, config: EncoderTrainConfig, teachers: Sequence[Teacher]
 ) -> Stage:
     """The fourth stage of the encoder."""
-    whole = replace(
-        config,
-        steps=max(1, round(config.steps * 2 / 9)),
-        seed=seed_of_stage(config.seed, 3),
-        optim=replace(config.optim, lr=config.optim.lr * 2 / 3, warmup=0.03),
-    )
+    whole = replace(whole_config(config), seed=seed_of_stage(config.seed, 3))
     return Stage("whole", whole, lambda: whole_job(encoder, data, whole, teachers))
+
+
+def whole_config(config: EncoderTrainConfig) -> EncoderTrainConfig:
+    """The fourth stage of a run: shorter than its first, at a lower rate."""
+    optim = replace(config.optim, lr=config.optim.lr * 2 / 3, warmup=0.03)
+    return replace(config, steps=max(1, round(config.steps * 2 / 9)), optim=optim)
 
 
 def whole_job(
@@ -226,23 +226,24 @@ def seed_of_stage(seed: int, stage: int) -> int:
     return int(np.random.SeedSequence((seed, stage)).generate_state(1)[0])
 
 
+LITE_CONFIG = EncoderTrainConfig(
+    steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
+)
 LITE = Recipe(
     name="lite",
     summary="the bundled encoder, on the project's own photographs",
-    config=EncoderTrainConfig(
-        steps=1800, batch_size=16, precision="bfloat16", optim=OptimConfig(lr=1.5e-3)
-    ),
+    config=LITE_CONFIG,
     build=lite,
 )
 LITE_WHOLE = Recipe(
     name="lite_whole",
     summary="the bundled encoder's last stage, on whole pictures, from earlier weights",
-    config=replace(LITE.config, steps=400, optim=OptimConfig(lr=1e-3, warmup=0.03)),
+    config=whole_config(LITE_CONFIG),
     build=lite_whole,
 )
 LITE_WEAK = Recipe(
     name="lite_weak",
     summary="the bundled encoder's twin, from whole-image names and captions alone",
-    config=LITE.config,
+    config=LITE_CONFIG,
     build=lite_weak,
 )
