@@ -101,8 +101,9 @@ def check_run(
     if fingerprint and there.get("fingerprint") not in (None, fingerprint):
         raise ValueError(
             f"{out} holds a run on other data: images, label maps or names have changed since it "
-            f'began; choose another folder, bring the data back, or take "fingerprint" out of '
-            f"{path} to go on with these"
+            "began, or images were copied without the times of their last change (`cp -p` and "
+            "`rsync -t` keep them); choose another folder, bring the data back, or take "
+            f'"fingerprint" out of {path} to go on with these'
         )
 
 
