@@ -1,5 +1,7 @@
 """The losses of a run over its steps, and the mIoU of each checkpoint that it kept, as a picture.
 
+The stages of a run follow each other; a line stands where one begins.
+
 python benchmarks/training_curve.py runs/lite curve.png ../shared/data/scenes/facades
 
 MODEL, ``maskclip_lite``, may follow the folders as ``model=NAME``. A run keeps its last checkpoints
@@ -8,6 +10,8 @@ only: ``--set keep=100`` keeps a hundred. Needs matplotlib.
 
 import json
 import sys
+from collections.abc import Iterator
+from itertools import chain, product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,8 +22,10 @@ from lexiseg.data.semantic import read_semantic_folder
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.segmenter import Segmenter
 from lexiseg.training.checkpoints import checkpoints_of
+from lexiseg.training.folder import RUN_FILE
 
 BESIDE = ("step", "gradient norm", "lr", "seconds", "score")
+METRICS_FILE = "metrics.jsonl"
 SMOOTHED = 50  # steps
 
 
@@ -30,39 +36,60 @@ def main(run: str, out: str, *rest: str) -> None:
     figure, panels = plt.subplots(
         1 + bool(folders), figsize=(7, 3 + 3 * bool(folders)), sharex=True, squeeze=False
     )
-    draw_losses(Path(run) / "metrics.jsonl", panels[0, 0])
+    stages = list(stages_of(Path(run)))
+    draw_losses(stages, panels[0, 0])
     if folders:
-        draw_scores(Path(run), model, folders, panels[1, 0])
+        draw_scores(stages, model, folders, panels[1, 0])
+    for panel, (first, _) in product(panels[:, 0], stages[1:]):
+        panel.axvline(first, color="lightgrey", zorder=0)
     panels[-1, 0].set_xlabel("step")
     figure.tight_layout()
     figure.savefig(out, dpi=120)
 
 
-def draw_losses(file: Path, panel: plt.Axes) -> None:
-    """Each loss as a running mean."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    steps = [row["step"] for row in rows]
-    for name in (key for key in rows[0] if key not in BESIDE):
-        values = np.array([row[name] for row in rows])
-        if values.any():
+def stages_of(run: Path) -> Iterator[tuple[int, Path]]:
+    """The folders of a run's stages, and how many steps went before each."""
+    first = 0
+    while (run / METRICS_FILE).is_file() and (rows := read_metrics(run)):
+        yield first, run
+        first += len(rows)
+        run = run / json.loads((run / RUN_FILE).read_text()).get("next", "none follows")
+
+
+def draw_losses(stages: list[tuple[int, Path]], panel: plt.Axes) -> None:
+    """Each loss as a running mean within its stage."""
+    rows = [read_metrics(run) for _, run in stages]
+    for name in dict.fromkeys(key for row in chain(*rows) for key in row if key not in BESIDE):
+        steps, means = [], []
+        for (first, _), stage in zip(stages, rows, strict=True):
+            values = np.array([row.get(name, 0.0) for row in stage])
             width = min(SMOOTHED, len(values))
-            smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
-            panel.plot(steps[width - 1 :], smooth, label=name)
+            steps += [np.arange(first + width - 1, first + len(values)), [np.nan]]
+            mean = np.convolve(values, np.full(width, 1 / width), mode="valid")
+            means += [mean if values.any() else np.full_like(mean, np.nan), [np.nan]]
+        panel.plot(np.concatenate(steps), np.concatenate(means), label=name)
     panel.set_ylabel("loss")
     panel.legend()
 
 
-def draw_scores(run: Path, model: str, folders: list[str], panel: plt.Axes) -> None:
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """What a run, or a stage of one, wrote at each step."""
+    return [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+
+
+def draw_scores(
+    stages: list[tuple[int, Path]], model: str, folders: list[str], panel: plt.Axes
+) -> None:
     """Score the val split of each folder; printed too."""
-    found = checkpoints_of(run)
+    found = [(first + each.step, each) for first, run in stages for each in checkpoints_of(run)]
     for folder in folders:
         dataset = read_semantic_folder(folder, "val")
         scores = []
-        for each in found:
+        for step, each in found:
             segmenter = Segmenter(lexiseg.create_model(model, weights=each.weights))
             scores.append(evaluate(segmenter, dataset).mean_iou)
-            print(f"{folder} step {each.step}: {scores[-1]:.3f}", flush=True)
-        panel.plot([each.step for each in found], scores, marker="o", label=Path(folder).name)
+            print(f"{folder} step {step}: {scores[-1]:.3f}", flush=True)
+        panel.plot([step for step, _ in found], scores, marker="o", label=Path(folder).name)
     panel.set_ylabel("mIoU on val")
     panel.legend()
 
