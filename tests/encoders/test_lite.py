@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lexiseg.encoders.lite import Lite
+from lexiseg.encoders.lite import GroupedConv2d, Lite
 from lexiseg.encoders.minilm import MiniLM, MiniLMConfig
 
 
@@ -55,3 +55,18 @@ def test_gradients_reach_the_text_projection_but_not_the_sentence_encoder(encode
     assert encoder.text_projection.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in encoder.text.parameters())
     encoder.zero_grad()
+
+
+def test_depthwise_filters_learn_in_single_precision():
+    torch.manual_seed(0)
+    conv = GroupedConv2d(4, 4, 5, groups=4, bias=False)
+    image = torch.randn(1, 4, 9, 9, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = conv(image)
+    assert out.dtype == torch.bfloat16
+    (learned,) = torch.autograd.grad(out.float().sum(), conv.weight)
+    (exact,) = torch.autograd.grad(conv(image.float()).sum(), conv.weight)
+    assert torch.equal(learned, exact)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        quick = torch.nn.functional.conv2d(image, conv.weight, groups=4)
+        assert torch.equal(conv(image), quick)

@@ -172,7 +172,8 @@ class ConvNorm(nn.Module):
         activation: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        convolution = nn.Conv2d if groups == 1 else GroupedConv2d
+        self.conv = convolution(
             before, width, kernel, stride, padding=kernel // 2, groups=groups, bias=False
         )
         self.norm = nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)
@@ -182,6 +183,21 @@ class ConvNorm(nn.Module):
         """The filtered map."""
         x = self.norm(self.conv(x))
         return F.relu6(x) if self.activation else x
+
+
+class GroupedConv2d(nn.Conv2d):
+    """A convolution in groups, trained on the CPU in single precision under autocast too.
+
+    Gradients of depthwise filters in bfloat16 take 3 to 16 times as long there, which is most of a
+    training step.
+    """
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """The filtered map, of the type of ``x``."""
+        if not (torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(x.dtype)
 
 
 class PyramidFusion(nn.Module):
