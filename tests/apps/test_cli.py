@@ -146,6 +146,20 @@ def test_misuse_is_one_line(run: Run, flag_file: Path, options: list[str], messa
     assert not Path("lexiseg_out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["segment", "photo.jpg", "--labels", "--json"], "--labels takes a value, but --json"),
+        (["segment", "--explain", "--out=x"], "--explain takes a value, but --out=x came"),
+        (["train", "line", "--data", "--out", "x"], "--data takes a value, but --out came"),
+        (["prototypes", "merge", "all", "--from", "--json"], "--from takes a value"),
+        (["prototypes", "build", "--out", "--lite"], "--out takes a value, but --lite came"),
+    ],
+)
+def test_a_forgotten_value(run: Run, words: list[str], message: str) -> None:
+    in_one_line(run(*words), message, exit_code=2)
+
+
 def test_unknown_model(run: Run, flag_file: Path) -> None:
     result = run("segment", flag_file, "--labels", "red", model="pianter")
     in_one_line(result, "unknown model 'pianter'; did you mean 'painter'", exit_code=2)

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from lexiseg.apps.prototypes_build import Clip, Dino, Lite, build, end, read_encoders
-from lexiseg.apps.terminal import FAILED, AsJson, complain, echo, echo_json, misuse, print_table
+from lexiseg.apps.terminal import (
+    FAILED,
+    AsJson,
+    Command,
+    complain,
+    echo,
+    echo_json,
+    misuse,
+    print_table,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,12 +26,13 @@ app = typer.Typer(
 Bank = Annotated[Path, typer.Argument(metavar="BANK", help="Folder of a bank.")]
 
 app.command(
+    cls=Command,
     epilog="Example: `lexiseg prototypes build --captions captions.txt --out bank --lite "
-    "--diffusion stable-diffusion-v1-5/stable-diffusion-v1-5`"
+    "--diffusion stable-diffusion-v1-5/stable-diffusion-v1-5`",
 )(build)
 
 
-@app.command(epilog="Example: `lexiseg prototypes add bank --images tractors --lite`")
+@app.command(cls=Command, epilog="Example: `lexiseg prototypes add bank --images tractors --lite`")
 def add(
     bank: Bank,
     images: Annotated[
@@ -60,7 +70,7 @@ def add(
     _tell(bank, as_json, added=added)
 
 
-@app.command(epilog="Example: `lexiseg prototypes info bank --json`")
+@app.command(cls=Command, epilog="Example: `lexiseg prototypes info bank --json`")
 def info(bank: Bank, as_json: AsJson = False) -> None:
     """Say what a bank holds: rows, words, and which encoders made it.
 
@@ -69,7 +79,9 @@ def info(bank: Bank, as_json: AsJson = False) -> None:
     _tell(bank, as_json)
 
 
-@app.command(epilog="Example: `lexiseg prototypes merge all --from bank-1 --from bank-2`")
+@app.command(
+    cls=Command, epilog="Example: `lexiseg prototypes merge all --from bank-1 --from bank-2`"
+)
 def merge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the bank of all.")],
     banks: Annotated[
@@ -94,7 +106,7 @@ def merge(
     _tell(out, as_json)
 
 
-@app.command(epilog="Example: `lexiseg prototypes verify bank`")
+@app.command(cls=Command, epilog="Example: `lexiseg prototypes verify bank`")
 def verify(bank: Bank, as_json: AsJson = False) -> None:
     """Read all of a bank: checksums, shapes, finite numbers, records, rows that stand twice.
 

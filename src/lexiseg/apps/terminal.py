@@ -6,10 +6,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 FAILED, MISUSE = 1, 2
 AsJson = Annotated[
@@ -18,6 +20,20 @@ AsJson = Annotated[
 # What a photo, or a package that a model lacks, may bring about; it is told in a line.
 RUN_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
 _NUMBER = re.compile(r"[\d.]*%?")
+
+
+class Command(TyperCommand):
+    """Refuses the name of an option where another's value stands: that value was forgotten."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words that are left over."""
+        options = [each for each in self.params if isinstance(each, TyperOption)]
+        names = {name for each in options for name in each.opts}
+        with_value = {name for each in options if not each.is_flag for name in each.opts}
+        for word, following in pairwise(takewhile(lambda word: word != "--", args)):
+            if word in with_value and following.partition("=")[0] in names:
+                misuse(f"{word} takes a value, but {following} came")
+        return super().parse_args(ctx, args)
 
 
 @contextmanager
