@@ -23,6 +23,7 @@ from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.segmenter import Segmenter
 from lexiseg.training.checkpoints import checkpoints_of
 from lexiseg.training.folder import RUN_FILE
+from lexiseg.training.metrics import read_metrics
 
 BESIDE = ("step", "gradient norm", "lr", "seconds", "score")
 METRICS_FILE = "metrics.jsonl"
@@ -50,7 +51,7 @@ def main(run: str, out: str, *rest: str) -> None:
 def stages_of(run: Path) -> Iterator[tuple[int, Path]]:
     """The folders of a run's stages, and how many steps went before each."""
     first = 0
-    while (run / METRICS_FILE).is_file() and (rows := read_metrics(run)):
+    while rows := read_metrics(run / METRICS_FILE):
         yield first, run
         first += len(rows)
         run = run / json.loads((run / RUN_FILE).read_text()).get("next", "none follows")
@@ -58,7 +59,7 @@ def stages_of(run: Path) -> Iterator[tuple[int, Path]]:
 
 def draw_losses(stages: list[tuple[int, Path]], panel: plt.Axes) -> None:
     """Each loss as a running mean within its stage."""
-    rows = [read_metrics(run) for _, run in stages]
+    rows = [read_metrics(run / METRICS_FILE) for _, run in stages]
     for name in dict.fromkeys(key for row in chain(*rows) for key in row if key not in BESIDE):
         steps, means = [], []
         for (first, _), stage in zip(stages, rows, strict=True):
@@ -70,11 +71,6 @@ def draw_losses(stages: list[tuple[int, Path]], panel: plt.Axes) -> None:
         panel.plot(np.concatenate(steps), np.concatenate(means), label=name)
     panel.set_ylabel("loss")
     panel.legend()
-
-
-def read_metrics(run: Path) -> list[dict[str, float]]:
-    """What a run, or a stage of one, wrote at each step."""
-    return [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
 
 
 def draw_scores(
