@@ -69,7 +69,10 @@ def test_parts_of_a_step_and_the_whole_give_the_same(tmp_path: Path) -> None:
         assert one == pytest.approx(other, rel=1e-6)
 
 
-def test_processes_that_share_a_batch_give_what_one_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}])
+def test_processes_that_share_a_batch_give_what_one_gives(
+    more: dict[str, str], tmp_path: Path
+) -> None:
     kinds = ["line", "captions", "referring"]
     for kind in kinds:
         fit(job_of(kind), CONFIG, tmp_path / "one" / kind)
@@ -77,7 +80,7 @@ def test_processes_that_share_a_batch_give_what_one_gives(tmp_path: Path) -> Non
     worker = str(ROOT / "tests" / "training" / "worker.py")
     done = subprocess.run(
         [*command, worker, str(tmp_path / "two"), *kinds, "line/2", "late!"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more},
         capture_output=True,
         text=True,
         check=False,
@@ -88,6 +91,9 @@ def test_processes_that_share_a_batch_give_what_one_gives(tmp_path: Path) -> Non
         assert len(one) == CONFIG.steps
         for row, other in zip(one, two, strict=True):
             assert other == pytest.approx(row, rel=1e-6)
+        files = [tmp_path / "one" / folder.split("_")[0], tmp_path / "two" / folder]
+        weights = [read_weights(file / "weights.safetensors") for file in files]
+        torch.testing.assert_close(*weights, rtol=1e-6, atol=1e-6)
     late = [tmp_path / "two" / "late" / f"{name}.safetensors" for name in ("whole", "weights")]
     assert late[0].read_bytes() == late[1].read_bytes()
 
