@@ -104,7 +104,7 @@ def _run(recipe: Any, config: Any, data: Path, out: Path) -> None:
     about = _about(recipe, data)
     check_run(out, config, about)  # before the data are read
     job = recipe.build(data, config)
-    steps = config.steps + (job.next.config.steps if job.next else 0)
+    steps = config.steps + (job.next.steps if job.next else 0)
     with progress(steps if first else 0, recipe.name) as advance:
         weights = fit(job, config, out, about=about, on_step=lambda step, losses: advance())
     if first:

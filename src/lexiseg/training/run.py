@@ -174,11 +174,18 @@ class Stage:
         name: of the folder under the run's.
         config: of this stage.
         build: called when the stage begins.
+        after: steps of the stages that follow it.
     """
 
     name: str
     config: TrainConfig
     build: Callable[[], Job]
+    after: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of this stage and of those that follow it."""
+        return self.config.steps + self.after
 
 
 @dataclass(frozen=True)

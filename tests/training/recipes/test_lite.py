@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lexiseg.encoders.lite_checkpoints import LITE_WEIGHTS, pack, pack_image_side, read_encoder
 from lexiseg.training.loop import fit
+from lexiseg.training.metrics import read_metrics
 from lexiseg.training.recipes import lite, lite_start
 from lexiseg.weights import read_weights, save_weights
 from tests.training.recipes.halves import Halves
@@ -66,6 +67,9 @@ def test_the_encoder_is_trained_in_four_stages(
     weights = fit(job, config, tmp_path / "run")
     stages = ("", "taught", "taught/fine", "taught/fine/whole")
     assert all((tmp_path / "run" / stage / "checkpoints").is_dir() for stage in stages)
+    written = [read_metrics(tmp_path / "run" / stage / "metrics.jsonl") for stage in stages]
+    assert job.next is not None
+    assert config.steps + job.next.steps == sum(map(len, written))
     assert [choices.get("teachers") for choices in nothing_bundled] == [
         None,
         [TEACHERS[0]],

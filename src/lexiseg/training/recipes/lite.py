@@ -64,14 +64,16 @@ def lite(data: Path, config: EncoderTrainConfig) -> Job:
         optim=replace(config.optim, lr=config.optim.lr * 2 / 3, backbone_factor=0.25, warmup=0.03),
     )
 
+    following = fine_stage(encoder, data, config, [voc, imagenet])
+
     def second() -> Job:
         job = _encoder_job(
             encoder, data, taught, varied=CROPS, shares=TAUGHT_SHARES, teachers=[voc]
         )
-        return replace(job, next=fine_stage(encoder, data, config, [voc, imagenet]))
+        return replace(job, next=following)
 
     first = _encoder_job(encoder, data, config, varied=CROPS)
-    return replace(first, next=Stage("taught", taught, second))
+    return replace(first, next=Stage("taught", taught, second, after=following.steps))
 
 
 def fine_stage(
@@ -85,6 +87,8 @@ def fine_stage(
         optim=replace(config.optim, lr=config.optim.lr / 2, backbone_factor=0.25, warmup=0.03),
     )
 
+    following = whole_stage(encoder, data, config, teachers)
+
     def third() -> Job:
         encoder.backbone.freeze(FROZEN_STAGES)
         job = _encoder_job(
@@ -96,9 +100,9 @@ def fine_stage(
             shares=FINE_SHARES,
             teachers=teachers,
         )
-        return replace(job, next=whole_stage(encoder, data, config, teachers))
+        return replace(job, next=following)
 
-    return Stage("fine", fine, third)
+    return Stage("fine", fine, third, after=following.steps)
 
 
 def whole_stage(
