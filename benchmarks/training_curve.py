@@ -23,10 +23,9 @@ from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.segmenter import Segmenter
 from lexiseg.training.checkpoints import checkpoints_of
 from lexiseg.training.folder import RUN_FILE
-from lexiseg.training.metrics import read_metrics
+from lexiseg.training.metrics import METRICS_FILE, read_metrics
 
 BESIDE = ("step", "gradient norm", "lr", "seconds", "score")
-METRICS_FILE = "metrics.jsonl"
 SMOOTHED = 50  # steps
 
 

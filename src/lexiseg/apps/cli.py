@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import typer
-
 from lexiseg.apps.bench import bench
 from lexiseg.apps.compare import compare
 from lexiseg.apps.convert import convert
@@ -18,12 +16,12 @@ from lexiseg.apps.prototypes import app as prototypes
 from lexiseg.apps.refer import refer
 from lexiseg.apps.segment import segment
 from lexiseg.apps.serve import demo, serve
-from lexiseg.apps.terminal import FAILED, AsJson, Command, complain, echo_json, print_table
+from lexiseg.apps.terminal import FAILED, App, AsJson, complain, echo_json, print_table
 from lexiseg.apps.train import train
 from lexiseg.apps.video import video
 from lexiseg.apps.weights import export_weights, push_to_hub
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -47,7 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "push-to-hub mine.safetensors me/mine": push_to_hub,
 }
 for example, command in COMMANDS.items():
-    app.command(cls=Command, epilog=f"Example: `lexiseg {example}`")(command)
+    app.command(epilog=f"Example: `lexiseg {example}`")(command)
 app.add_typer(data, name="data")
 app.add_typer(prototypes, name="prototypes")
 
@@ -71,7 +69,7 @@ def lexiseg() -> None:
     """Segment images by text."""
 
 
-@app.command(cls=Command, epilog="Example: `lexiseg models --json`")
+@app.command(epilog="Example: `lexiseg models --json`")
 def models(as_json: AsJson = False) -> None:
     """List every model: size, licence, where its weights are, reported scores."""
     rows = list(_model_rows())

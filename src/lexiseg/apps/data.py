@@ -10,8 +10,8 @@ import typer
 
 from lexiseg.apps.terminal import (
     FAILED,
+    App,
     AsJson,
-    Command,
     complain,
     echo,
     echo_json,
@@ -22,7 +22,7 @@ from lexiseg.apps.terminal import (
     reason,
 )
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="The benchmarks: list them, check that one is complete, convert its download.",
@@ -37,7 +37,7 @@ Root = Annotated[
 Split = Annotated[str, typer.Option(help="Which part of it: val, or train.")]
 
 
-@app.command("list", cls=Command, epilog="Example: `lexiseg data list --json`")
+@app.command("list", epilog="Example: `lexiseg data list --json`")
 def list_benchmarks(as_json: AsJson = False) -> None:
     """List the benchmarks, with the classes and the size of the validation split.
 
@@ -78,7 +78,7 @@ def list_benchmarks(as_json: AsJson = False) -> None:
     print_table(["name", "classes", "val"], cells)
 
 
-@app.command(cls=Command, epilog="Example: `lexiseg data check ade150 ~/datasets`")
+@app.command(epilog="Example: `lexiseg data check ade150 ~/datasets`")
 def check(name: Name, root: Root, split: Split = "val") -> None:
     """Print what is missing of a benchmark, one line each, and what makes it.
 
@@ -101,7 +101,7 @@ def check(name: Name, root: Root, split: Split = "val") -> None:
     raise typer.Exit(FAILED if findings else 0)
 
 
-@app.command(cls=Command, epilog="Example: `lexiseg data prepare ade847 ~/datasets`")
+@app.command(epilog="Example: `lexiseg data prepare ade847 ~/datasets`")
 def prepare(
     name: Name,
     root: Root,

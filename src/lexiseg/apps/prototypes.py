@@ -8,8 +8,8 @@ import typer
 from lexiseg.apps.prototypes_build import Clip, Dino, Lite, build, end, read_encoders
 from lexiseg.apps.terminal import (
     FAILED,
+    App,
     AsJson,
-    Command,
     complain,
     echo,
     echo_json,
@@ -17,7 +17,7 @@ from lexiseg.apps.terminal import (
     print_table,
 )
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Banks of prototypes for FreeDA: build, teach, join and check them.",
@@ -26,13 +26,12 @@ app = typer.Typer(
 Bank = Annotated[Path, typer.Argument(metavar="BANK", help="Folder of a bank.")]
 
 app.command(
-    cls=Command,
     epilog="Example: `lexiseg prototypes build --captions captions.txt --out bank --lite "
     "--diffusion stable-diffusion-v1-5/stable-diffusion-v1-5`",
 )(build)
 
 
-@app.command(cls=Command, epilog="Example: `lexiseg prototypes add bank --images tractors --lite`")
+@app.command(epilog="Example: `lexiseg prototypes add bank --images tractors --lite`")
 def add(
     bank: Bank,
     images: Annotated[
@@ -70,7 +69,7 @@ def add(
     _tell(bank, as_json, added=added)
 
 
-@app.command(cls=Command, epilog="Example: `lexiseg prototypes info bank --json`")
+@app.command(epilog="Example: `lexiseg prototypes info bank --json`")
 def info(bank: Bank, as_json: AsJson = False) -> None:
     """Say what a bank holds: rows, words, and which encoders made it.
 
@@ -79,9 +78,7 @@ def info(bank: Bank, as_json: AsJson = False) -> None:
     _tell(bank, as_json)
 
 
-@app.command(
-    cls=Command, epilog="Example: `lexiseg prototypes merge all --from bank-1 --from bank-2`"
-)
+@app.command(epilog="Example: `lexiseg prototypes merge all --from bank-1 --from bank-2`")
 def merge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the bank of all.")],
     banks: Annotated[
@@ -106,7 +103,7 @@ def merge(
     _tell(out, as_json)
 
 
-@app.command(cls=Command, epilog="Example: `lexiseg prototypes verify bank`")
+@app.command(epilog="Example: `lexiseg prototypes verify bank`")
 def verify(bank: Bank, as_json: AsJson = False) -> None:
     """Read all of a bank: checksums, shapes, finite numbers, records, rows that stand twice.
 

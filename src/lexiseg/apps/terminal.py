@@ -36,6 +36,14 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+class App(typer.Typer):
+    """Its commands are :class:`Command`."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[..., Any]:
+        """What makes a function a command."""
+        return super().command(name, cls=Command, **options)
+
+
 @contextmanager
 def progress(count: int, title: str) -> Iterator[Callable[..., None]]:
     """A bar on stderr if there are several things to do.

@@ -10,6 +10,8 @@ from typing import Any
 from lexiseg._extras import need
 from lexiseg.atomic import write_atomically
 
+METRICS_FILE = "metrics.jsonl"
+
 
 class MetricsLog:
     """OUT/metrics.jsonl, a row a step; a run that goes on drops the rows it will write again.
@@ -24,7 +26,7 @@ class MetricsLog:
     """
 
     def __init__(self, out: Path, *, start: int, tensorboard: bool) -> None:
-        path = out / "metrics.jsonl"
+        path = out / METRICS_FILE
         rows = [row for row in read_metrics(path) if row["step"] < start]
         text = "".join(json.dumps(only_finite(row)) + "\n" for row in rows)
         write_atomically(path, text.encode())

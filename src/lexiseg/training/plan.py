@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from lexiseg.training.batches import check_job, checkpoint_interval, share_of_batch
+from lexiseg.training.folder import RUN_FILE
+from lexiseg.training.metrics import METRICS_FILE
 from lexiseg.training.run import Batch, Job, TrainConfig
 
 ADAMW_MOMENTS = 2
@@ -152,7 +154,7 @@ def _describe(group: dict[str, Any]) -> tuple[str, int, float, float]:
 
 def _files(out: Path, config: TrainConfig, every: int) -> tuple[Path, ...]:
     first = min(every, config.steps)
-    files = [out / "run.json", out / "metrics.jsonl"]
+    files = [out / RUN_FILE, out / METRICS_FILE]
     files += [out / "tensorboard"] if config.tensorboard else []
     folder = out / "checkpoints" / f"step-{first:06d}"
     files += [folder / name for name in ("state.pt", "weights.safetensors", "checkpoint.json")]

@@ -11,10 +11,7 @@ from torch import Tensor
 from lexiseg.cache import cache_folder
 from lexiseg.data.mixture import Mixture, Teacher, weak_mixture
 from lexiseg.encoders.lite import LITE_PREPROCESS, Lite
-from lexiseg.encoders.lite_checkpoints import (
-    pack,
-    pack_image_side,
-)
+from lexiseg.encoders.lite_checkpoints import pack, pack_image_side
 from lexiseg.training.lite_objective import LiteObjective
 from lexiseg.training.optim import parameter_groups
 from lexiseg.training.recipes.lite_data import (
